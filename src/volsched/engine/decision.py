@@ -1,0 +1,140 @@
+"""What an engine answers, and what an engine is.
+
+    upsert / remove ──rows──> engine ──decide(pod)──> Decision ──assume──> Assumption ──forget──> as before, exactly
+
+Two engines implement this: `volsched.engine.Engine` (native) and `volsched.engine.reference.ReferenceEngine` (plain Python). A Decision
+describes the cluster as it was when it was made: reading it after the engine has changed is refused with EngineError, except for what was
+read before. `node`, `prefilter` and `error` can always be read.
+
+Codes are the names of kube-scheduler's framework status codes. Source: pkg/scheduler/framework/interface.go, runtime/framework.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from lightkube.models.core_v1 import Pod
+
+from volsched.api.kinds import Object
+
+UNSCHEDULABLE: Final = "Unschedulable"
+UNRESOLVABLE: Final = "UnschedulableAndUnresolvable"
+
+TieBreak: TypeAlias = Literal["first", "name", "random", "kube"]
+
+
+class Rejection(NamedTuple):
+    """Why a node, or every node, was refused: the first rejecting plugin, its code and its reasons in upstream order.
+
+    `code` is "Unschedulable" (removing pods could help) or "UnschedulableAndUnresolvable" (it could not).
+    """
+
+    plugin: str
+    code: str
+    reasons: tuple[str, ...]
+
+
+class StaticBinding(NamedTuple):
+    """An existing volume chosen for a claim. `claim` is "namespace/name"."""
+
+    claim: str
+    volume: str
+
+
+class Provisioning(NamedTuple):
+    """A claim to be provisioned on the node. `capacity` is "namespace/name" of the CSIStorageCapacity that vouches for it, None when
+    the class needs none."""
+
+    claim: str
+    capacity: str | None
+
+
+class VolumePlan(NamedTuple):
+    """What has to happen to a pod's claims on one node: volumes to bind, in claim size order, and claims to provision, those that
+    already carry a selected node first."""
+
+    bind: tuple[StaticBinding, ...]
+    provision: tuple[Provisioning, ...]
+
+
+class Decision(Protocol):
+    """The outcome of one scheduling cycle up to the choice of a node."""
+
+    @property
+    def pod(self) -> Pod: ...
+
+    @property
+    def prefilter(self) -> Rejection | None:
+        """Set: a PreFilter refused the pod and no node was looked at."""
+
+    @property
+    def error(self) -> str | None:
+        """Set: the cycle failed (code Error), text as upstream wraps it: `running "<plugin>" filter plugin: <cause>`."""
+
+    @property
+    def node(self) -> str | None:
+        """Chosen by the engine's tie break; None when no node fits."""
+
+    def feasible(self) -> list[str]:
+        """Nodes that passed every filter, in visiting order."""
+
+    def rejected(self) -> dict[str, Rejection]:
+        """Nodes a filter refused. Nodes outside a PreFilter's node set have no entry; the message counts them."""
+
+    def scores(self) -> dict[str, dict[str, int]]:
+        """Node -> plugin -> normalised and weighted score, feasible nodes only; computed also when a single node fits."""
+
+    def totals(self) -> dict[str, int]:
+        """Node -> sum of its scores."""
+
+    def best(self) -> list[str]:
+        """The nodes with the highest total, sorted by name."""
+
+    def volumes(self, node: str) -> VolumePlan:
+        """What the pod's claims need on a feasible node."""
+
+    def message(self) -> str:
+        """FitError text of filters alone (no PostFilter part); empty when some node fits or the cycle failed."""
+
+    def rejecting_plugins(self) -> frozenset[str]:
+        """Every plugin that refused some node, or the one whose PreFilter refused the pod: whose events can wake it."""
+
+
+class Assumption(Protocol):
+    """A pod counted on a node before the API server knows. Ends confirmed (upsert of the bound pod) or forgotten."""
+
+    @property
+    def pod(self) -> Pod: ...
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def volumes(self) -> VolumePlan:
+        """The volumes claimed and the claims marked with the selected node."""
+
+
+@runtime_checkable
+class SchedulingEngine(Protocol):
+    """The cluster as the scheduler sees it, and decisions over it."""
+
+    def upsert(self, obj: Object) -> None:
+        """Take an object in, new or changed; any kind of spec/scheduling.md 2, defaulted. Kinds that scheduling does not read are
+        ignored. A pod counts on its spec.nodeName unless it is terminal; a pod without a node is not kept."""
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Forget an object; nothing happens when it is unknown."""
+
+    def decide(self, pod: Pod, *, only: Sequence[str] | None = None) -> Decision:
+        """Run the default profile for a pending pod. `only` restricts it to these nodes (nominated node, dry run)."""
+
+    def assume(self, decision: Decision, node: str | None = None) -> Assumption:
+        """Count the pod on `node` (default: the chosen one), claim its volumes and mark its claims with the selected node.
+        Raises EngineError if the node is not feasible or the decision is not of this engine."""
+
+    def forget(self, assumption: Assumption) -> None:
+        """Undo an assumption exactly. Parts that an upsert has replaced meanwhile are left as the upsert made them."""
+
+    def node_names(self) -> list[str]:
+        """In upstream's node order (spec/scheduling.md 9.2)."""
