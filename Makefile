@@ -1,0 +1,84 @@
+# Thin names for the project's jobs. Needs: Python 3.11+ with venv, make, a C++20 compiler.
+# Everything else (cmake, ninja, pytest, …) is fetched from the package index into .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# -n 2 where two cores are: the machine's count, at most 4
+JOBS   := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
+
+NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native/include native/src native/bindings -type f 2>/dev/null) src/volsched/engine/_rows.pyx
+
+.PHONY: demo test test-python test-native test-asan test-tsan bench lint types format stubs build clean help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+demo: build ## build, then play the main story on the embedded cluster
+	@$(BIN)/volsched demo
+
+build: $(VENV)/.stamp-built ## build the native modules and install volsched into .venv (editable)
+
+$(VENV)/.stamp-venv:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "volsched needs Python 3.11 or newer, " + sys.executable + " is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.stamp-build-tools: $(VENV)/.stamp-venv pyproject.toml
+	@echo "fetching build tools"
+	@$(PIP) --group build
+	@touch $@
+
+$(VENV)/.stamp-dev-tools: $(VENV)/.stamp-venv pyproject.toml
+	@echo "fetching test and lint tools"
+	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.stamp-built: $(VENV)/.stamp-build-tools $(NATIVE_SOURCES)
+	@echo "building volsched"
+	@$(PIP) --no-build-isolation -e '.[csi]'
+	@touch $@
+
+test: test-python test-native ## every test that needs no other toolchain
+
+test-python: build $(VENV)/.stamp-dev-tools
+	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+test-native: $(VENV)/.stamp-build-tools
+	@if ! cmake --find-package -DNAME=GTest -DCOMPILER_ID=GNU -DLANGUAGE=CXX -DMODE=EXIST >/dev/null 2>&1; then \
+	  if [ -n "$$VOLSCHED_REQUIRE_GTEST" ]; then echo "native tests: GoogleTest not found (Debian: libgtest-dev)"; exit 1; fi; \
+	  echo "native tests: skipped, GoogleTest not found (Debian: apt-get install libgtest-dev)"; \
+	else cmake --workflow --preset dev; fi
+
+test-asan: $(VENV)/.stamp-build-tools ## native tests under the address and undefined-behaviour sanitizers
+	@cmake --workflow --preset asan
+
+test-tsan: $(VENV)/.stamp-build-tools ## native tests under the thread sanitizer
+	@cmake --workflow --preset tsan
+
+bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
+	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name
+
+lint: build $(VENV)/.stamp-dev-tools ## style, imports, native formatting
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/lint-imports --no-cache
+	@find native -name '*.?pp' | xargs $(BIN)/clang-format --dry-run --Werror
+
+types: build $(VENV)/.stamp-dev-tools ## mypy, strict
+	@$(BIN)/mypy
+
+format: $(VENV)/.stamp-dev-tools ## rewrite sources in the project's format
+	@$(BIN)/ruff check --fix-only -q src tests bench
+	@$(BIN)/ruff format -q src tests bench
+	@find native -name '*.?pp' | xargs $(BIN)/clang-format -i
+
+stubs: build $(VENV)/.stamp-dev-tools ## write src/volsched/engine/_core.pyi anew
+	@$(BIN)/python tests/codebase/stubs.py --write
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) build

@@ -1,0 +1,48 @@
+"""What volsched's deciders need from the outside, as Protocols and values. Nothing here does anything.
+
+`clients`: Clock, ApiClient, CsiClient - implemented by `env`, `store` or `cluster`, and `csi`.
+`intents`: what a decider asks for; `app` carries them out.
+`decider`: the shape of a controller or scheduler that `app` can run.
+"""
+
+from volsched.ports.clients import ApiClient, Clock, CsiClient, ListResult
+from volsched.ports.decider import DONE, Decider, Done, QueueSpec, Requeue, WorkItem
+from volsched.ports.intents import (
+    Bind,
+    Call,
+    Create,
+    Delete,
+    Emit,
+    Intent,
+    ListAll,
+    Patch,
+    Pause,
+    Read,
+    Steps,
+    Update,
+)
+
+__all__ = [
+    "DONE",
+    "ApiClient",
+    "Bind",
+    "Call",
+    "Clock",
+    "Create",
+    "CsiClient",
+    "Decider",
+    "Delete",
+    "Done",
+    "Emit",
+    "Intent",
+    "ListAll",
+    "ListResult",
+    "Patch",
+    "Pause",
+    "QueueSpec",
+    "Read",
+    "Requeue",
+    "Steps",
+    "Update",
+    "WorkItem",
+]
