@@ -1,0 +1,4 @@
+"""Kubernetes semantics without state: selectors, topology, claim-volume matching, resources, CSI translation.
+
+Pure functions over API objects.
+"""
