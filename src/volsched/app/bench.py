@@ -1,0 +1,133 @@
+"""Decide and assume every pending pod of a file, one at a time, and say how long each took. No controllers, no store.
+
+The file holds a cluster and pending pods: JSON lines, one object a line, or manifests. Objects are taken with their status. Loading is
+not timed; what is timed is what a custom scheduler would call: decide, then assume.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from volsched.api.defaults import with_defaults
+from volsched.api.kinds import Json, key_of
+from volsched.api.manifest import from_manifest, load_text
+from volsched.engine.decision import SchedulingEngine
+from volsched.errors import InputError
+from volsched.ports import Clock
+
+
+class Workload(NamedTuple):
+    """A loaded cluster: how many nodes it has, and the pods still to be placed, in file order."""
+
+    nodes: int
+    pending: list[Any]
+
+
+class BenchResult(NamedTuple):
+    """The JSON line `volsched bench` prints; times in seconds and microseconds."""
+
+    nodes: int
+    attempted: int
+    scheduled: int
+    failed: int
+    seconds: float
+    pods_per_s: float
+    p50_us: float | None
+    p99_us: float | None
+    placements_sha256: str
+
+
+def _is_json_lines(text: str) -> bool:
+    first = text.lstrip().partition("\n")[0]
+    if not first.startswith("{"):
+        return False
+    try:
+        return "kind" in json.loads(first)
+    except ValueError:
+        return False
+
+
+def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
+    """Objects of a workload file, defaulted, in file order. Raises InputError with the line."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8: {error.reason} at byte {error.start}", source=str(path)) from error
+    if not _is_json_lines(text):
+        for item in load_text(text, source=str(path), warn=warn):
+            yield with_defaults(item.object)
+        return
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if not line.strip():
+            continue
+        try:
+            value: Json = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"is not JSON: {error}", source=str(path), line=number) from error
+        try:
+            yield with_defaults(from_manifest(value, source=str(path), warn=warn))
+        except InputError as error:
+            raise InputError(error.message, source=str(path), line=number, path=error.path) from error
+
+
+def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None]) -> Workload:
+    """Fill an engine from a workload file."""
+    nodes, pending = 0, []
+    for obj in read_objects(path, warn=warn):
+        kind = key_of(obj).kind
+        if kind == "Pod" and not obj.spec.nodeName:
+            pending.append(obj)
+            continue
+        nodes += kind == "Node"
+        engine.upsert(obj)
+    return Workload(nodes, pending)
+
+
+def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s: float | None = None) -> BenchResult:
+    """Place the pending pods one after the other. A pod that fits nowhere is counted and left; `limit_s` stops early."""
+    placements = hashlib.sha256()
+    took: list[int] = []
+    scheduled = 0
+    begun = clock.now_ns()
+    for pod in workload.pending:
+        start = clock.now_ns()
+        decision = engine.decide(pod)
+        node = decision.node
+        if node is not None:
+            engine.assume(decision)
+            scheduled += 1
+        end = clock.now_ns()
+        took.append(end - start)
+        placements.update(f"{pod.metadata.namespace or 'default'}/{pod.metadata.name} {node or ''}\n".encode())
+        if limit_s is not None and end - begun > limit_s * 1e9:
+            break
+    seconds = (clock.now_ns() - begun) / 1e9
+    took.sort()
+    return BenchResult(
+        nodes=workload.nodes,
+        attempted=len(took),
+        scheduled=scheduled,
+        failed=len(took) - scheduled,
+        seconds=round(seconds, 6),
+        pods_per_s=round(len(took) / seconds, 1) if seconds > 0 else 0.0,
+        p50_us=_percentile_us(took, 50),
+        p99_us=_percentile_us(took, 99),
+        placements_sha256=placements.hexdigest(),
+    )
+
+
+def _percentile_us(sorted_ns: list[int], percent: int) -> float | None:
+    """The smallest time that `percent` per cent of the pods did not exceed."""
+    if not sorted_ns:
+        return None
+    rank = -(-len(sorted_ns) * percent // 100)
+    return round(sorted_ns[max(rank, 1) - 1] / 1e3, 1)

@@ -1,0 +1,21 @@
+"""rehearse: play a recorded story."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from volsched.app.rehearse import read_story
+from volsched.app.rehearse import rehearse as play
+from volsched.cli.common import engine_option
+
+
+@click.command()
+@click.argument("story", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
+@engine_option
+def rehearse(story: Path, seed: int, engine: str) -> None:
+    """Play STORY (JSON: timeline of actions and stages) on the virtual clock; print its stages, events and CSI calls as JSON."""
+    print(json.dumps(play(read_story(story), seed=seed, engine=engine, source=str(story)), ensure_ascii=False))
