@@ -82,3 +82,7 @@ stubs: build $(VENV)/.stamp-dev-tools ## write src/volsched/engine/_core.pyi ane
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) build
+
+proto: $(VENV)/.stamp-dev-tools ## generate src/volsched/csi/_pb from csi.proto
+	@$(BIN)/python -m grpc_tools.protoc -Isrc/volsched/csi --python_out=src/volsched/csi/_pb --pyi_out=src/volsched/csi/_pb \
+	  --grpc_python_out=src/volsched/csi/_pb src/volsched/csi/csi.proto
