@@ -11,6 +11,7 @@ Source: apimachinery/pkg/api/resource {quantity,amount,math,scale_int,suffix}.go
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from functools import lru_cache
@@ -264,7 +265,8 @@ def _away_from_zero(mantissa: int, drop: int) -> int:
     sign = 1 if mantissa > 0 else -1
     if drop > _SHIFT_MAX and len(str(abs(mantissa))) <= drop:
         return sign
-    return sign * -(-abs(mantissa) // 10**drop)
+    divisor: int = 10**drop
+    return sign * -(-abs(mantissa) // divisor)
 
 
 def _rescaled(mantissa: int, scale: int, target: int) -> int:
@@ -303,6 +305,12 @@ def number_text(number: int | float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(power):+d}"
 
 
+def _wrong(text: str, reason: str) -> str:
+    """The complaint in the form of the API server's field errors."""
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return f"Invalid value: {json.dumps(shown, ensure_ascii=False)}: {reason}"
+
+
 @lru_cache(maxsize=1 << 17, typed=True)
 def parse(text: str | int | float) -> Quantity:
     """The quantity a JSON string or number stands for; cached. Raises InputError with upstream's words."""
@@ -313,7 +321,7 @@ def parse(text: str | int | float) -> Quantity:
     text = text.strip(_SPACE)
     match = _FORM.fullmatch(text)
     if match is None or not text:
-        raise InputError(f"{_WRONG_FORM}, got {text!r}")
+        raise InputError(_wrong(text, _WRONG_FORM))
     sign, whole, fraction, suffix = match.groups()
     fraction = fraction or ""
     whole = whole or "0"
@@ -325,7 +333,7 @@ def parse(text: str | int | float) -> Quantity:
     elif len(suffix) > 1 and suffix[0] in "eE":
         exponent, form = _exponent(text, suffix), EXPONENT
     else:
-        raise InputError(f"{_WRONG_SUFFIX}, got {text!r}")
+        raise InputError(_wrong(text, _WRONG_SUFFIX))
     scale = _int32(exponent - len(fraction))
     if len(whole) + len(fraction) <= _SMALL_DIGITS and scale >= _NANO:
         digits = whole + fraction
@@ -349,7 +357,7 @@ def _parse_big(text: str, sign: str, factor: int, exponent: int, form: str) -> Q
     number = re.match(r"[+-]?([0-9]*)(?:\.([0-9]*))?", text)
     whole, fraction = (number[1], number[2] or "") if number else ("", "")
     if not whole and not fraction:
-        raise InputError(f"{_WRONG_NUMBER}, got {text!r}")
+        raise InputError(_wrong(text, _WRONG_NUMBER))
     mantissa = int(whole + fraction) * factor
     scale = _int32(exponent - len(fraction))
     if mantissa:
@@ -366,7 +374,7 @@ def _exponent(text: str, suffix: str) -> int:
     digits = suffix[1:].lstrip("+-")
     power = int(suffix[1:]) if digits.isdecimal() and len(digits) <= 20 else None
     if power is None or not _INT64_MIN <= power <= _INT64_MAX:
-        raise InputError(f"{_WRONG_SUFFIX}, got {text!r}")
+        raise InputError(_wrong(text, _WRONG_SUFFIX))
     return _int32(power)
 
 

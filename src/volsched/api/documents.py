@@ -1,0 +1,540 @@
+"""Manifest text to plain values: YAML as kubectl reads it, JSON, several documents in one text, within limits.
+
+YAML is read event by event with libyaml, never recursively, so that a hostile text can neither overflow the stack nor unfold: depth and
+the number of values that aliases stand for are counted while building, an anchor inside itself is refused. Scalars mean what they mean to
+kubectl (YAML 1.1 without dates and sexagesimals, by the rules of go.yaml.in/yaml/v2, keys turned into strings by sigs.k8s.io/yaml), which
+is not what PyYAML's own resolver says.
+
+Nothing is remembered about lines on the way, except where each document and each item of a `List` starts. When something is found
+wrong later, `locate` reads the text once more and follows the path to the offending value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import yaml
+
+from volsched.api.quantity import number_text
+from volsched.errors import InputError
+
+DEPTH_MAX: Final = 100  # containers inside one another; Kubernetes' own objects stay below 20
+ALIASED_VALUES_MAX: Final = 100_000  # values that all aliases of a document together stand for
+TEXT_BYTES_MAX: Final = 512 * 2**20  # one file
+
+Json: TypeAlias = Any
+
+
+class MapKey(str):
+    """A part of a path that is the key of a map, printed in brackets: `labels[app]`."""
+
+    __slots__ = ()
+
+
+Part: TypeAlias = str | int
+Path: TypeAlias = tuple[Part, ...]
+
+
+class Document(NamedTuple):
+    """One document of a text: 1-based number and line; `item_lines` is index -> line for the elements of a root `items` list.
+
+    `offset` is where a JSON document starts in the text, None for YAML.
+    """
+
+    value: Json
+    number: int
+    line: int
+    item_lines: dict[int, int]
+    offset: int | None
+
+
+class TextError(Exception):
+    """A text that cannot be read: why, in which document and line."""
+
+    def __init__(self, message: str, *, document: int | None, line: int | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.document = document
+        self.line = line
+
+
+def path_text(path: Sequence[Part]) -> str:
+    """A path as Kubernetes prints it: `spec.containers[0].resources.requests[cpu]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, (int, MapKey)):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def decoded_text(raw: bytes) -> str:
+    """File content as text: UTF-8, or UTF-16 with a byte order mark. Raises TextError."""
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise TextError(
+            f"not {encoding.removesuffix('-sig').upper()} text: byte 0x{raw[error.start]:02x}", document=None, line=line
+        ) from None
+
+
+def documents(text: str, *, json_only: bool = False, duplicate: Callable[[str], None] | None = None) -> Iterator[Document]:
+    """The documents of a text, empty ones left out but counted. `duplicate` is told the path of a key given twice (YAML).
+
+    A text that starts with `{` or `[` is tried as a stream of JSON values first, as kubectl does, then as YAML.
+    Raises TextError.
+    """
+    start = text.lstrip()[:1]
+    if not json_only and start not in ("{", "["):
+        yield from _yaml_documents(text, duplicate)
+        return
+    try:
+        found = list(_json_documents(text))
+    except TextError as json_error:
+        if json_only:
+            raise
+        try:
+            found = list(_yaml_documents(text, duplicate))
+        except TextError:
+            # Two parsers refused it. Lines of JSON read as JSON to a human, and its message is the one to act on.
+            raise json_error from None
+    yield from found
+
+
+# JSON
+
+
+def _refuse_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
+
+
+def _skip_blank(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+def _json_documents(text: str) -> Iterator[Document]:
+    at, number, line, counted = _skip_blank(text, 0), 0, 1, 0
+    while at < len(text):
+        number += 1
+        line += text.count("\n", counted, at)
+        counted = at
+        try:
+            value, end = _JSON.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise TextError(f"invalid JSON: {error.msg}", document=number, line=error.lineno) from None
+        except RecursionError:
+            raise TextError(f"nested deeper than {DEPTH_MAX} levels", document=number, line=line) from None
+        except ValueError as error:
+            raise TextError(f"invalid JSON: {str(error).partition(';')[0]}", document=number, line=line) from None
+        if "\\ud" in text[at:end].lower():
+            value = _without_surrogates(value)
+        yield Document(value, number, line, {}, at)
+        at = _skip_blank(text, end)
+
+
+def _without_surrogates(value: Json) -> Json:
+    """Halves of a surrogate pair become U+FFFD, as Go reads them: no encoder could write them again."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+# YAML scalars
+
+_WORDS: Final[dict[str, Json]] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+}
+_INTEGER: Final = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]([0-7]+)|0[bB]([01]+)|(0[0-7]*)|([1-9][0-9]*))", re.ASCII)
+_BASES: Final = (16, 8, 2, 8, 10)
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_TAG: Final = "tag:yaml.org,2002:"
+_DIGITS_MAX: Final = 400  # longer integers overflow a double as well, and stay text
+
+
+@lru_cache(maxsize=1 << 16)
+def resolve(text: str) -> Json:
+    """What a plain scalar means to kubectl: a bool, an int, a float, None, or the text itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    plain = text if text[0] == "." else text.replace("_", "")
+    match = _INTEGER.fullmatch(plain)
+    if match is not None and len(plain) < _DIGITS_MAX:
+        sign, *digits = match.groups()
+        value = next(int(found, base) for found, base in zip(digits, _BASES, strict=True) if found is not None)
+        if -(2**63) <= (-value if sign == "-" else value) < 2**63 or (not sign and value < 2**64):
+            return -value if sign == "-" else value
+    if _FLOAT.fullmatch(plain):
+        number = float(plain)
+        if number not in (float("inf"), float("-inf")):
+            return number
+    return text
+
+
+def _number(value: Json) -> Json:
+    """A float as JSON carries it on: without a fraction it is an integer there. Raises ValueError for what JSON cannot say."""
+    if type(value) is not float:
+        return value
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{value} is not a JSON number")
+    text = number_text(value)
+    return int(text) if text.lstrip("-").isdigit() else value
+
+
+_EXPECTED: Final[dict[str, tuple[type, ...]]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "null": (type(None),),
+    "timestamp": (str,),
+}
+
+
+def _tagged(tag: str, text: str) -> Json:
+    """A scalar with an explicit tag. Tags other than YAML's own leave the text as it is."""
+    name = tag.removeprefix(_TAG) if tag.startswith(_TAG) else ""
+    if name == "binary":
+        try:
+            return base64.b64decode(text, validate=True).decode("utf-8", "replace")
+        except binascii.Error:
+            raise ValueError("!!binary value contains invalid base64 data") from None
+    if name not in _EXPECTED:
+        return text
+    value = resolve(text)
+    wanted = _EXPECTED[name]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        raise ValueError(f"cannot decode `{text}` as a !!{name}")
+    return value
+
+
+def _key(value: Json) -> str:
+    """A mapping key as a string. Raises ValueError for a key that JSON cannot have."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value < 2**63:
+        return str(value)
+    if isinstance(value, float):
+        return _float32_text(value)
+    raise ValueError(f"a mapping key cannot be {'null' if value is None else value}; put it in quotes")
+
+
+def _float32_text(value: float) -> str:
+    """A float key as sigs.k8s.io/yaml prints it: shortest form that reads back as the same 32-bit float."""
+    try:
+        single = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        single = float("inf") if value > 0 else float("-inf")
+    if single != single or single in (float("inf"), float("-inf")):
+        return ".nan" if single != single else ".inf" if single > 0 else "-.inf"
+    digits, power = next(
+        (text.partition("e")[0], int(text.partition("e")[2]))
+        for text in (f"{single:.{places}e}" for places in range(10))
+        if struct.unpack("f", struct.pack("f", float(text)))[0] == single
+    )
+    if power < -4 or power >= 6:
+        return f"{digits}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    places = max(len(digits.replace("-", "").replace(".", "")) - 1 - power, 0)
+    return f"{single:.{places}f}"
+
+
+# YAML documents
+
+_MERGE: Final = MapKey("<<")
+_NO_KEY: Final = object()
+
+
+class _Frame:
+    """A container under construction. `before` is how many values the document had when it began."""
+
+    __slots__ = ("anchor", "before", "height", "key", "target")
+
+    def __init__(self, target: Json, anchor: str | None, before: int) -> None:
+        self.target = target
+        self.key: Any = _NO_KEY
+        self.anchor = anchor
+        self.before = before
+        self.height = 1
+
+
+class _Anchored(NamedTuple):
+    """What an anchor stands for; `size` None while it is still open, so that an alias to it would contain itself."""
+
+    value: Json
+    size: int | None
+    height: int
+
+
+class _Builder:
+    """Builds one document from its events."""
+
+    def __init__(self, duplicate: Callable[[str], None] | None) -> None:
+        self._duplicate = duplicate
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, _Anchored] = {}
+        self._count = 0
+        self._aliased = 0
+        self.root: Json = None
+        self.item_lines: dict[int, int] = {}
+
+    def scalar(self, event: Any) -> None:
+        self._count += 1
+        text: str = event.value
+        tag: str | None = event.tag
+        stack = self._stack
+        frame = stack[-1] if stack else None
+        is_key = frame is not None and frame.key is _NO_KEY and type(frame.target) is dict
+        if tag is None or tag == "":
+            plain = event.implicit[0]
+            if is_key and plain and text == "<<":
+                frame.key = _MERGE  # type: ignore[union-attr]
+                return
+            value = resolve(text) if plain else text
+        elif tag == _TAG + "merge" and is_key:
+            frame.key = _MERGE  # type: ignore[union-attr]
+            return
+        else:
+            value = _tagged(tag, text)
+        if not is_key:
+            value = _number(value)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(value, 1, 0)
+        if is_key:
+            self._set_key(frame, _key(value))  # type: ignore[arg-type]
+        else:
+            self._add(value)
+
+    def alias(self, event: Any) -> None:
+        found = self._anchors.get(event.anchor)
+        if found is None:
+            raise ValueError(f"unknown anchor '{event.anchor}' referenced")
+        if found.size is None:
+            raise ValueError(f"anchor '{event.anchor}' value contains itself")
+        self._count += found.size
+        self._aliased += found.size
+        if self._aliased > ALIASED_VALUES_MAX:
+            raise ValueError(f"aliases stand for more than {ALIASED_VALUES_MAX} values; write the document out")
+        stack = self._stack
+        if len(stack) + found.height > DEPTH_MAX:
+            raise ValueError(f"nested deeper than {DEPTH_MAX} levels")
+        if stack:
+            frame = stack[-1]
+            if frame.key is _NO_KEY and type(frame.target) is dict:
+                if isinstance(found.value, (dict, list)):
+                    raise ValueError("a mapping key cannot be a mapping or a list")
+                self._set_key(frame, _key(found.value))
+                return
+            frame.height = max(frame.height, found.height + 1)
+        self._add(found.value)
+
+    def start(self, target: Json, event: Any) -> None:
+        self._count += 1
+        stack = self._stack
+        if stack:
+            frame = stack[-1]
+            if frame.key is _NO_KEY and type(frame.target) is dict:
+                raise ValueError("a mapping key cannot be a mapping or a list")
+            if len(stack) == 2 and type(target) is dict and stack[0].key == "items":
+                self.item_lines[len(frame.target)] = _line(event)
+            if len(stack) >= DEPTH_MAX:
+                raise ValueError(f"nested deeper than {DEPTH_MAX} levels")
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(target, None, 0)
+        stack.append(_Frame(target, event.anchor, self._count))
+
+    def end(self) -> None:
+        stack = self._stack
+        frame = stack.pop()
+        if frame.anchor is not None:
+            self._anchors[frame.anchor] = _Anchored(frame.target, self._count - frame.before + 1, frame.height)
+        if stack:
+            stack[-1].height = max(stack[-1].height, frame.height + 1)
+        self._add(frame.target)
+
+    def _set_key(self, frame: _Frame, key: str) -> None:
+        if key in frame.target and self._duplicate is not None:
+            self._duplicate(self._path(key))
+        frame.key = key
+
+    def _add(self, value: Json) -> None:
+        if not self._stack:
+            self.root = value
+            return
+        frame = self._stack[-1]
+        if type(frame.target) is list:
+            frame.target.append(value)
+        elif frame.key is _MERGE:
+            for merged in [value] if isinstance(value, dict) else reversed(value) if isinstance(value, list) else [None]:
+                if not isinstance(merged, dict):
+                    raise ValueError("map merge requires map or sequence of maps as the value")
+                # As in Go: what is merged replaces what stands before it, whatever comes later replaces it.
+                frame.target.update(merged)
+            frame.key = _NO_KEY
+        else:
+            frame.target[frame.key] = value
+            frame.key = _NO_KEY
+
+    def _path(self, key: str) -> str:
+        above = [len(frame.target) if type(frame.target) is list else str(frame.key) for frame in self._stack[:-1]]
+        return path_text([*above, key])
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line
+    return line + 1
+
+
+def _yaml_documents(text: str, duplicate: Callable[[str], None] | None) -> Iterator[Document]:
+    number, line, event = 0, 1, None
+    builder = _Builder(duplicate)
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                builder.scalar(event)
+            elif kind is yaml.MappingStartEvent:
+                if not builder._stack:
+                    line = _line(event)
+                builder.start({}, event)
+            elif kind is yaml.SequenceStartEvent:
+                if not builder._stack:
+                    line = _line(event)
+                builder.start([], event)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                builder.end()
+            elif kind is yaml.AliasEvent:
+                builder.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                number += 1
+                line = _line(event)
+                builder = _Builder(duplicate)
+            elif kind is yaml.DocumentEndEvent and builder.root is not None:
+                yield Document(builder.root, number, line, builder.item_lines, None)
+    except ValueError as error:
+        raise TextError(str(error), document=number, line=_line(event) if event is not None else None) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise TextError(
+            f"invalid YAML: {error.problem or error.context}", document=max(number, 1), line=mark.line + 1 if mark is not None else None
+        ) from None
+    except yaml.reader.ReaderError as error:
+        at = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else None
+        raise TextError(f"invalid YAML: {error.reason}", document=max(number, 1), line=at) from None
+
+
+# Lines, looked up only when something is wrong
+
+
+def locate(text: str, document: Document, path: Sequence[Part]) -> int:
+    """The line of the value at a path, or of the deepest part of the path that exists."""
+    if document.offset is not None:
+        return text.count("\n", 0, _json_offset(text, document.offset, path)) + 1
+    try:
+        for number, node in enumerate(yaml.compose_all(text, Loader=yaml.CSafeLoader), start=1):
+            if number == document.number:
+                return _yaml_line(node, path) or document.line
+    except yaml.YAMLError:
+        # A later document is broken; the one asked for is not in reach of the composer then.
+        return document.line
+    return document.line
+
+
+def _yaml_line(node: Any, path: Sequence[Part]) -> int | None:
+    if node is None:
+        return None
+    line: int = node.start_mark.line + 1
+    for part in path:
+        child = _yaml_child(node, part)
+        if child is None:
+            break
+        key, node = child
+        line = (key if key is not None else node).start_mark.line + 1
+    return line
+
+
+def _yaml_child(node: Any, part: Part) -> tuple[Any, Any] | None:
+    """(key node or None, value node) of a child; an entry that came by a merge key is found where it is written."""
+    if isinstance(node, yaml.SequenceNode):
+        return (None, node.value[part]) if isinstance(part, int) and part < len(node.value) else None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    for key, value in reversed(node.value):
+        if isinstance(key, yaml.ScalarNode) and (key.value == str(part) or _spelled(key) == str(part)):
+            return key, value
+    for key, value in reversed(node.value):
+        if isinstance(key, yaml.ScalarNode) and key.value == "<<":
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                found = _yaml_child(merged, part)
+                if found is not None:
+                    return found
+    return None
+
+
+def _spelled(key: Any) -> str | None:
+    try:
+        return _key(resolve(key.value))
+    except ValueError:
+        return None
+
+
+def _json_offset(text: str, at: int, path: Sequence[Part]) -> int:
+    """Where the value at a path starts; reads only the siblings before it at each level."""
+    for part in path:
+        below = _json_child(text, at, part)
+        if below is None:
+            return at
+        at = below
+    return at
+
+
+def _json_child(text: str, at: int, part: Part) -> int | None:
+    opening = text[at]
+    if opening not in "{[":
+        return None
+    found, index = None, 0
+    at = _skip_blank(text, at + 1)
+    while text[at] not in "}]":
+        if opening == "{":
+            key, at = _JSON.raw_decode(text, at)
+            at = _skip_blank(text, _skip_blank(text, at) + 1)
+            if key == part:
+                found = at  # the last of equal keys counts
+        elif index == part:
+            return at
+        _, at = _JSON.raw_decode(text, at)
+        at = _skip_blank(text, at)
+        if text[at] == ",":
+            at = _skip_blank(text, at + 1)
+        index += 1
+    return found
+
+
+def text_error(error: TextError, source: str) -> InputError:
+    """The error as the user sees it, with the file's name."""
+    return InputError(error.message, source=source or None, document=error.document, line=error.line)
