@@ -118,12 +118,9 @@ class Selector(NamedTuple):
         """Whether a set of labels satisfies every requirement."""
         return not self.nothing and all(requirement.matches(labels) for requirement in self.requirements)
 
-    def and_labels(self, labels: Mapping[str, str]) -> Selector:
-        """This selector narrowed to objects that also carry these labels. One that matches nothing stays so."""
-        if self.nothing:
-            return self
-        added = tuple(Requirement.make(key, IN, (value,)) for key, value in sorted(labels.items()))
-        return Selector(self.requirements + added)
+    def narrowed(self, other: Selector) -> Selector:
+        """This selector with the requirements of another one added. One that matches nothing stays so."""
+        return self if self.nothing or other.nothing else Selector(self.requirements + other.requirements)
 
 
 NOTHING: Final = Selector((), nothing=True)

@@ -68,9 +68,7 @@ def _compile(term: NodeSelectorTerm) -> _Term:
     )
 
 
-def node_selector_matches(
-    selector: NodeSelector | None, labels: Mapping[str, str] | None, *, fields: Mapping[str, str] | None
-) -> bool:
+def node_selector_matches(selector: NodeSelector | None, labels: Mapping[str, str] | None, *, fields: Mapping[str, str] | None) -> bool:
     """Whether a node with these labels and fields is selected. None selects every node; no terms select none.
 
     `fields` is `{"metadata.name": name}` where the node is known and None where only labels are (volumes). Invalid terms count as mismatch.
