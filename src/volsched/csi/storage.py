@@ -1,0 +1,128 @@
+"""What the services of a fake driver share: profile, clock, records, bytes, and the questions all of them ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from volsched.csi.checks import not_found
+from volsched.csi.data import Ref, VolumeData
+from volsched.csi.profile import UNLIMITED_BYTES, DriverProfile, Segments
+from volsched.csi.state import DriverState, NodeRecord, SnapshotRecord, VolumeRecord
+from volsched.csi.topology import reaches
+from volsched.errors import CsiCode, CsiError
+from volsched.ports.clients import Clock
+
+
+class Storage:
+    """One storage backend. Calls are made under the backend's lock."""
+
+    def __init__(self, profile: DriverProfile, *, clock: Clock, state: DriverState, data: VolumeData, default_node: str) -> None:
+        self.profile = profile
+        self.clock = clock
+        self.state = state
+        self.data = data
+        self.default_node = default_node
+
+    # objects
+
+    def volume(self, volume_id: str) -> VolumeRecord:
+        record = self.state.volumes.get(volume_id)
+        if record is None:
+            raise not_found(f"volume {volume_id} not found")
+        return record
+
+    def snapshot(self, snapshot_id: str) -> SnapshotRecord:
+        record = self.state.snapshots.get(snapshot_id)
+        if record is None:
+            raise not_found(f"snapshot {snapshot_id} not found")
+        return record
+
+    # nodes
+
+    def node_id(self, node: str) -> str:
+        """The node a Node call is meant for."""
+        found = node or self.default_node
+        if not found:
+            raise CsiError(CsiCode.FAILED_PRECONDITION, "the call names no node and this driver runs on none")
+        return found
+
+    def register(self, node_id: str, labels: Mapping[str, str] | None = None) -> NodeRecord:
+        """Make a node known, or change where it is. Without labels a new node goes to the known segments in turn."""
+        known = self.state.nodes.get(node_id)
+        if labels is not None:
+            segments = {key: labels[key] for key in self.profile.topology_keys if key in labels}
+        elif known is not None:
+            return known
+        elif self.profile.segments:
+            segments = dict(self.profile.segments[len(self.state.nodes) % len(self.profile.segments)])
+        else:
+            segments = {}
+        if known is not None and known.segments == segments:
+            return known
+        with self.state.change() as change:
+            record = NodeRecord(
+                ordinal=change.next_ordinal() if known is None else known.ordinal,
+                node_id=node_id,
+                segments=segments,
+            )
+            change.put(record)
+        return record
+
+    def check_reachable(self, volume: VolumeRecord, node_id: str) -> None:
+        """Refuse a node outside the volume's topology. A node whose place is unknown is believed."""
+        node = self.state.nodes.get(node_id)
+        if node is not None and node.segments and not reaches(volume.topology, node.segments):
+            where = ", ".join(self.profile.segment_text(topology) for topology in volume.topology)
+            raise CsiError(
+                CsiCode.FAILED_PRECONDITION,
+                f"volume {volume.volume_id} is in {where}, not reachable from node {node_id} in {self.profile.segment_text(node.segments)}",
+            )
+
+    # room
+
+    def known_segments(self) -> Sequence[Segments]:
+        """Every segment there is, in the driver's order."""
+        if self.profile.segments is not None:
+            return self.profile.segments
+        found: list[Segments] = []
+        for node in self.state.nodes.values():
+            if node.segments and node.segments not in found:
+                found.append(node.segments)
+        return found
+
+    def limit_bytes(self, segments: Segments) -> int | None:
+        """Size of a segment's pool, None = unlimited."""
+        return self.profile.capacity.get(self.profile.segment_text(segments))
+
+    def free_bytes(self, segments: Segments) -> int:
+        limit = self.limit_bytes(segments)
+        return UNLIMITED_BYTES if limit is None else max(0, limit - self.state.used_bytes(segments))
+
+    def grow(self, volume: VolumeRecord, size_bytes: int) -> None:
+        """Check that a volume may grow to a size, and grow its bytes; the record is the caller's to change."""
+        largest = self.profile.max_bytes
+        if largest and size_bytes > largest:
+            raise CsiError(CsiCode.OUT_OF_RANGE, f"{size_bytes} bytes are asked, the largest volume has {largest}")
+        more = size_bytes - volume.capacity_bytes
+        for segments in volume.topology or [{}]:
+            if self.free_bytes(segments) < more:
+                where = self.profile.segment_text(segments)
+                raise CsiError(
+                    CsiCode.RESOURCE_EXHAUSTED,
+                    f"{more} more bytes are asked, {self.free_bytes(segments)} are free{' in ' + where if where else ''}",
+                )
+        self.data.resize(volume.volume_id, size_bytes)
+
+    def source_reaches(self, topologies: Sequence[Segments], segments: Segments) -> bool:
+        """Whether a snapshot or source volume with these topologies can be read into a volume in `segments`."""
+        scope = self.profile.source_scope
+        if scope == "anywhere" or not topologies:
+            return True
+        if scope == "topology" and self.profile.node_key is not None:
+            key = self.profile.node_key
+            topologies = [{name: value for name, value in topology.items() if name != key} for topology in topologies]
+        return reaches(topologies, segments)
+
+    def refs(self) -> set[Ref]:
+        """Everything that has bytes."""
+        return {Ref("volumes", key) for key in self.state.volumes} | {Ref("snapshots", key) for key in self.state.snapshots}
