@@ -256,6 +256,5 @@ def placed_scoring_requests(pod: Pod) -> Resources:
     defaults = dict(DEFAULT_REQUESTS)
     if pod_level_requests(pod):
         asked = pod_requests(pod, use_status=True)
-        zero = Quantity.zero()
-        defaults = {name: amount for name, amount in defaults.items() if asked.get(name, zero) == zero}
+        defaults = {name: amount for name, amount in defaults.items() if name not in asked}
     return to_resources(pod_requests(pod, use_status=True, container_defaults=defaults))
