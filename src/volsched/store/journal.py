@@ -115,8 +115,11 @@ class Journal:
         rows = self._rows("SELECT version, clock_ns, seed, issued, log_count, log_digest FROM counters")
         if not rows:
             return None
-        version, clock_ns, seed, issued, log_count, digest = rows[0]
-        return Counters(version, clock_ns, int(seed), issued, log_count, bytes(digest))
+        try:
+            version, clock_ns, seed, issued, log_count, digest = rows[0]
+            return msgspec.convert((version, clock_ns, int(seed), issued, log_count, digest), Counters)
+        except ValueError as problem:  # msgspec.ValidationError is one
+            raise StateError(f"state file {self.path}: damaged: the counters cannot be read: {problem}") from problem
 
     def objects(self) -> Iterator[Any]:
         """Every object, by kind, namespace and name."""
@@ -151,7 +154,7 @@ class Journal:
                 raise _as_state_error(self.path, problem) from problem
 
     def _decoded(self, kind: str, body: bytes, crc: int, *, what: str) -> Any:
-        if zlib.crc32(body) != crc:
+        if not isinstance(body, bytes) or zlib.crc32(body) != crc:
             raise StateError(f"state file {self.path}: damaged: the checksum of {what} is wrong; restore the file from a copy")
         try:
             return decode(kind, body)

@@ -135,9 +135,18 @@ class Store:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
-        """Group writes into one transaction of the state file: they become durable together when it ends, also by an exception."""
-        with self._journal.batch() if self._journal is not None else contextlib.nullcontext():
+        """Group writes into one transaction of the state file: they become durable together when it ends, also by an exception.
+
+        Log lines and the clock are taken along.
+        """
+        if self._journal is None:
             yield
+            return
+        with self._journal.batch():
+            try:
+                yield
+            finally:
+                self.save()
 
     # reading
 
