@@ -146,8 +146,8 @@ def from_manifest(
 ) -> Any:
     """The object of one plain dict. Raises InputError with the path of what is wrong.
 
-    `lenient` takes whatever can be decoded at all: nothing is checked, values in string maps become strings, required fields that are missing
-    become empty. `volsched verdict` reads with it, since it decides also what an API server would refuse.
+    `lenient` takes whatever can be decoded at all: nothing is checked, values in string maps become strings, required fields that are
+    missing become empty. `volsched verdict` reads with it, since it decides also what an API server would refuse.
     """
     try:
         return _decoded(value, (), warn or _ignore, lenient=lenient)
