@@ -1,0 +1,233 @@
+"""The embedded cluster: store, scheduler, controllers, drivers and kubelet on one loop and one clock.
+
+    cluster.create / apply / delete ──> store ──> runner ──> scheduler, controllers ──> CSI drivers
+                                          └────────────────────── narrative, run hash
+
+`Cluster` is the only place that builds and connects everything. It runs on the virtual clock unless it is given another one; the same
+objects and seed give the same run, byte for byte.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple
+
+from volsched.api.kinds import Json, Key, key_of, meta
+from volsched.api.watch import Change, WatchEvent
+from volsched.app import apply as applying
+from volsched.app.drivers import DriverHub, DriverSettings
+from volsched.app.engines import make_engine
+from volsched.app.runner import CsiCallRecord, Runner
+from volsched.controllers.attach_detach import AttachDetach
+from volsched.controllers.ephemeral import EphemeralVolumes
+from volsched.controllers.garbage import GarbageCollector
+from volsched.controllers.kubelet import InstantKubelet, Kubelet
+from volsched.controllers.protection import ClaimProtection, VolumeProtection
+from volsched.controllers.pv_binder import PVBinder
+from volsched.controllers.snapshot_common import SnapshotController
+from volsched.engine.decision import TieBreak
+from volsched.env import Loop, Uids, VirtualClock
+from volsched.rules.volumes import claim_names
+from volsched.scheduler import Scheduler
+from volsched.store import Store, is_object_change
+
+__all__ = ["Cluster", "DriverSettings", "Happening"]
+
+START_NS: Final = int(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()) * 10**9
+USER: Final = "admin"
+
+# Who acts first at one instant. The scheduler sees a new pod before the ephemeral volume controller does (spec/volumes.md 1.13);
+# the kubelet last, when everything about a pod has been decided.
+PRIORITY_SCHEDULER: Final = 10
+PRIORITY_CONTROLLER: Final = 20
+PRIORITY_EPHEMERAL: Final = 30
+PRIORITY_KUBELET: Final = 40
+
+
+class Happening(NamedTuple):
+    """One event as it was told: what `describe` and `run` print."""
+
+    regarding: Key
+    type: str
+    reason: str
+    source: str
+    message: str
+
+
+class Cluster:
+    """An embedded Kubernetes cluster for storage scheduling.
+
+    state: SQLite file to keep it in, or None for memory. seed: of uids and chance; a state file keeps its own. engine: "native" or
+    "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, "instant" sets bound pods running.
+    drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
+    prefer: chooses among nodes of equal score, before `tie_break`. clock: to share with drivers that keep time.
+
+    Raises StateError if the state file cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: Path | None = None,
+        seed: int | None = None,
+        engine: str = "native",
+        tie_break: TieBreak = "first",
+        kubelet: Literal["mounting", "instant"] = "mounting",
+        kubelet_root: Path | None = None,
+        drivers: Sequence[DriverSettings] | None = None,
+        prefer: Callable[[Any, Sequence[str]], str | None] | None = None,
+        trace: Callable[[str], None] | None = None,
+        clock: VirtualClock | None = None,
+    ) -> None:
+        self.clock = clock or VirtualClock(START_NS)
+        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
+        self.start_ns = self.clock.now_ns()
+        self.narrative: list[tuple[int, Happening]] = []
+        self.loop = Loop(self.clock)
+        self.store.subscribe(self._on_change)
+        self.runner = Runner(self.loop, self.store, clients=lambda name: self.drivers.client(name), trace=trace)
+        self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0)
+        self.scheduler = Scheduler(self.clock, self.engine, prefer=prefer)
+        self._kubelet = kubelet
+        self._kubelet_root = kubelet_root
+        self.drivers = DriverHub(
+            self.store, self.runner, self.clock, settings=drivers, priority=PRIORITY_CONTROLLER, node_service=kubelet == "mounting"
+        )
+        self._begun = False
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the state file back; everything acknowledged is in it already."""
+        self.drivers.close()
+        self.store.close()
+
+    # time
+
+    def now_ns(self) -> int:
+        """The cluster's time."""
+        return self.clock.now_ns()
+
+    def _begin(self) -> None:
+        """Start controllers and scheduler; before the first run, so that all objects created until then are there at once."""
+        if self._begun:
+            return
+        self._begun = True
+        self.drivers.start()
+        self.runner.add(self.scheduler, priority=PRIORITY_SCHEDULER)
+        for controller in (PVBinder, ClaimProtection, VolumeProtection, AttachDetach, SnapshotController, GarbageCollector):
+            self.runner.add(controller(self.clock), priority=PRIORITY_CONTROLLER)
+        self.runner.add(EphemeralVolumes(self.clock), priority=PRIORITY_EPHEMERAL)
+        kubelet = InstantKubelet(self.clock) if self._kubelet == "instant" else Kubelet(self.clock, root=self._kubelet_root)
+        self.runner.add(kubelet, priority=PRIORITY_KUBELET)
+
+    def run_until(self, time_ns: int) -> None:
+        """Run everything due up to a time in nanoseconds since the epoch, and leave the clock there."""
+        self._begin()
+        self.loop.run_until(time_ns)
+
+    def run_for(self, seconds: float) -> None:
+        """Run for some virtual seconds."""
+        self.run_until(self.now_ns() + round(seconds * 1e9))
+
+    def run_until_idle(self, deadline_ns: int | None = None) -> bool:
+        """Run until nothing is left but timers and one round of them (at most 10 minutes) changed nothing; whether that was reached."""
+        self._begin()
+        return self.loop.run_until_idle(deadline_ns)
+
+    def progress(self) -> str:
+        """One line for a progress display."""
+        elapsed = (self.now_ns() - self.start_ns) / 1e9
+        return f"{elapsed:,.1f} s of virtual time, {self.store.resource_version:,} writes, {self.loop.pending:,} callbacks waiting"
+
+    # what a user does
+
+    def create(self, obj: Any) -> Any:
+        """Create an object as a user would. Raises ApiError."""
+        return self.store.create(obj, user=USER)
+
+    def create_all(self, loaded: Iterable[Any]) -> None:
+        """Create objects of manifests in order; one with metadata.uid is taken with its status, as in a dump. Raises InputError."""
+        for item in loaded:
+            with item.blamed():
+                if meta(item.object).uid:
+                    self.store.load(item.object, user=USER)
+                else:
+                    self.store.create(item.object, user=USER)
+
+    def apply(self, obj: Any) -> tuple[Any, applying.Outcome]:
+        """Create an object or bring the stored one to it; answers (stored object, created | configured | unchanged)."""
+        return applying.apply(self.store, obj, user=USER)
+
+    def delete(self, kind: str, namespace: str, name: str, *, grace_period_s: int | None = None) -> Any:
+        """Delete an object as a user would."""
+        return self.store.delete(kind, namespace, name, user=USER, grace_period_s=grace_period_s)
+
+    def patch(self, kind: str, namespace: str, name: str, body: Json) -> Any:
+        """JSON merge patch, as a user would."""
+        return self.store.patch(kind, namespace, name, body, user=USER)
+
+    # what a user looks at
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> Any:
+        """One object. Raises NotFoundError."""
+        return self.store.get(kind, namespace, name)
+
+    def list(self, kind: str, namespace: str | None = None) -> list[Any]:
+        """All objects of a kind, by namespace and name."""
+        return list(self.store.list(kind, namespace).items)
+
+    def current(self, obj: Any) -> Any:
+        """The stored state of an object, or the object itself if it has gone."""
+        return self.store.raw(key_of(obj)) or obj
+
+    @property
+    def csi_calls(self) -> Sequence[CsiCallRecord]:
+        """Every CSI call of this process, in order."""
+        return self.runner.csi_calls
+
+    def run_hash(self) -> str:
+        """Hash over everything that happened: equal for equal objects, actions and seed."""
+        return self.store.log.hash
+
+    def events(self, namespace: str | None = None) -> list[Any]:
+        """Event objects, oldest first."""
+        found = list(self.store.list("Event", namespace).items)
+        return sorted(found, key=lambda event: (event.lastTimestamp, int(meta(event).resourceVersion or 0)))
+
+    def events_named(self, kind: str, namespace: str, name: str) -> list[Any]:
+        """Events regarding an object by name, whether or not it still exists."""
+        return [
+            event
+            for event in self.events(namespace or "default")
+            if event.involvedObject.kind == kind and event.involvedObject.name == name
+        ]
+
+    def events_of(self, obj: Any) -> list[Any]:
+        """Events regarding this object, not an earlier one of its name."""
+        key = key_of(obj)
+        uid = meta(obj).uid
+        return [event for event in self.events_named(key.kind, key.namespace, key.name) if event.involvedObject.uid in (uid, None)]
+
+    def pods_using(self, claim: Any) -> list[str]:
+        """Names of the pods that mount a claim."""
+        key = key_of(claim)
+        pods = self.store.list("Pod", key.namespace).items
+        return [meta(pod).name or "" for pod in pods if any(name == key.name for _, name, _ in claim_names(pod))]
+
+    def _on_change(self, event: WatchEvent) -> None:
+        if is_object_change(event):
+            self.loop.changed()
+        elif event.kind == "Event" and event.change is not Change.DELETED:
+            told = event.object
+            regarding = Key(told.involvedObject.kind, told.involvedObject.namespace or "", told.involvedObject.name)
+            source = told.source.component if told.source else ""
+            self.narrative.append((self.now_ns(), Happening(regarding, told.type, told.reason, source, told.message)))
+

@@ -1,0 +1,195 @@
+"""Which CSI drivers a cluster has, and the sidecars that come with each: provisioner, snapshotter, attacher, capacity publisher.
+
+Drivers are either given, or found: every provisioner that a StorageClass, CSIDriver, CSINode or VolumeSnapshotClass names gets a fake
+driver with every capability, whose topology keys are those its CSINodes report. Names under `kubernetes.io/` are no CSI drivers.
+
+A found driver keeps its records and bytes in the store's state file, in the same file as the objects, so a cluster that is opened again has
+its volumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from volsched.api.edit import labels_of
+from volsched.api.kinds import Json, Key, meta
+from volsched.api.watch import Change, WatchEvent
+from volsched.app.runner import Runner
+from volsched.controllers.attach_detach import Attacher
+from volsched.controllers.provisioner import Provisioner, ProvisionerOptions
+from volsched.controllers.snapshot_sidecar import SnapshotSidecar
+from volsched.csi.backend import FakeDriver
+from volsched.csi.data import MemoryData, VolumeData
+from volsched.csi.inprocess import InProcessClient
+from volsched.csi.profile import DriverProfile, full, zonal
+from volsched.csi.state import Row
+from volsched.errors import CsiCode, CsiError, InputError
+from volsched.ports import Clock, CsiClient
+from volsched.store import Store
+
+NAMING_KINDS: Final = ("StorageClass", "CSIDriver", "CSINode", "VolumeSnapshotClass")
+_STORY_SETTINGS: Final = frozenset({"profile", "strict_topology", "capacity", "enable_capacity", "capacity_poll_interval_s"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSettings:
+    """One driver of a cluster: what it is, or who to call, and how its provisioner is started."""
+
+    profile: DriverProfile
+    options: ProvisionerOptions = field(default_factory=ProvisionerOptions)
+    client: CsiClient | None = None  # None: a fake driver in this process
+
+    @classmethod
+    def of_story(cls, settings: Mapping[str, Json], *, source: str) -> DriverSettings:
+        """The driver of a recorded story. Raises InputError for a setting that is not known."""
+        unknown = sorted(set(settings) - _STORY_SETTINGS)
+        if unknown:
+            raise InputError(f"unknown setting; known: {', '.join(sorted(_STORY_SETTINGS))}", source=source, path=f"driver.{unknown[0]}")
+        if settings.get("profile") != "zonal":
+            raise InputError(f"unknown profile {settings.get('profile')!r}: zonal", source=source, path="driver.profile")
+        options = ProvisionerOptions(default_fstype="ext4", strict_topology=bool(settings.get("strict_topology", False)))
+        if settings.get("enable_capacity"):
+            options = replace(options, enable_capacity=True)
+        if settings.get("capacity_poll_interval_s") is not None:
+            options = replace(options, capacity_poll_interval_s=float(settings["capacity_poll_interval_s"]))
+        return cls(profile=zonal(capacity=settings.get("capacity")), options=options)
+
+
+class StoreJournal:
+    """Keeps a driver's records in the store's state file. Bytes in memory go along with every change of the records."""
+
+    def __init__(self, store: Store, driver: str, data: VolumeData) -> None:
+        self._store = store
+        self._room = f"csi/{driver}"
+        self._data = data
+        saved = store.value(self._room, "data")
+        if saved is not None:
+            data.replace(json.loads(saved))
+
+    def read(self) -> list[Row]:
+        rows = []
+        for key, body in self._store.values(self._room).items():
+            kind, _, name = key.partition("\0")
+            if name:
+                rows.append(Row(kind, name, body))
+        return rows
+
+    def write(self, puts: Sequence[Row], drops: Sequence[tuple[str, str]]) -> None:
+        with self._store.batch():
+            for row in puts:
+                self._store.put_value(self._room, f"{row.kind}\0{row.key}", row.body)
+            for kind, key in drops:
+                self._store.put_value(self._room, f"{kind}\0{key}", None)
+            self._store.put_value(self._room, "data", json.dumps(self._data.export(), sort_keys=True).encode())
+
+    def close(self) -> None:
+        """The store closes the file."""
+
+
+class DriverHub:
+    """The drivers of one cluster by name."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        clock: Clock,
+        *,
+        settings: Sequence[DriverSettings] | None,
+        priority: int,
+        node_service: bool,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._clock = clock
+        self._given = settings
+        self._priority = priority
+        self._node_service = node_service
+        self._clients: dict[str, CsiClient] = {}
+        self.fakes: dict[str, FakeDriver] = {}
+        self._started = False
+
+    def start(self) -> None:
+        """Run the given drivers, or those that the objects name; from now on also those that are named later."""
+        self._started = True
+        if self._given is not None:
+            for settings in self._given:
+                self._run(settings)
+        else:
+            for kind in NAMING_KINDS:
+                for obj in self._store.list(kind).items:
+                    self._consider(obj)
+        for node in self._store.list("Node").items:
+            self._register(meta(node).name or "")
+        self._store.subscribe(self._on_change)
+
+    def client(self, name: str) -> CsiClient:
+        """The client of a driver. Raises CsiError UNAVAILABLE where there is no such driver."""
+        client = self._clients.get(name)
+        if client is None:
+            raise CsiError(CsiCode.UNAVAILABLE, f"no CSI driver {name} is running")
+        return client
+
+    def close(self) -> None:
+        """Let go of sockets."""
+        for client in self._clients.values():
+            close = getattr(client, "close", None)
+            if close is not None:
+                close()
+
+    def _on_change(self, event: WatchEvent) -> None:
+        if event.change is Change.DELETED:
+            return
+        if self._given is None and event.kind in NAMING_KINDS:
+            self._consider(event.object)
+        if event.kind in ("Node", "CSINode"):
+            self._register(meta(event.object).name or "")
+
+    def _consider(self, obj: Any) -> None:
+        """Run a fake driver for every driver an object names."""
+        match type(obj).__name__:
+            case "StorageClass":
+                names = [obj.provisioner]
+            case "CSIDriver":
+                names = [meta(obj).name]
+            case "CSINode":
+                names = [driver.name for driver in obj.spec.drivers or ()]
+            case _:
+                names = [obj.driver]
+        for name in names:
+            if name and not name.startswith("kubernetes.io/") and name not in self._clients:
+                self._run(DriverSettings(profile=self._profile(name)))
+
+    def _profile(self, name: str) -> DriverProfile:
+        """Every capability; topology keys as the driver's CSINodes have them, none where none has any."""
+        keys = sorted({key for node in self._store.list("CSINode").items for d in node.spec.drivers or () if d.name == name for key in d.topologyKeys or ()})
+        profile = full(name=name, zone_names=None if keys else ())
+        return replace(profile, topology_keys=tuple(keys)) if keys else profile
+
+    def _run(self, settings: DriverSettings) -> None:
+        name = settings.profile.name
+        client = settings.client
+        if client is None:
+            data = MemoryData()
+            journal = StoreJournal(self._store, name, data)
+            self.fakes[name] = FakeDriver(settings.profile, clock=self._clock, data=data, journal=journal)
+            client = InProcessClient(self.fakes[name])
+        self._clients[name] = client
+        self._runner.add(Provisioner(self._clock, driver=name, options=settings.options), priority=self._priority)
+        self._runner.add(SnapshotSidecar(self._clock, driver=name), priority=self._priority)
+        if "PUBLISH_UNPUBLISH_VOLUME" in settings.profile.controller:
+            self._runner.add(Attacher(self._clock, driver=name), priority=self._priority)
+
+    def _register(self, node_name: str) -> None:
+        """Tell the fake drivers on a node where they run."""
+        node = self._store.raw(Key("Node", "", node_name))
+        csinode = self._store.raw(Key("CSINode", "", node_name))
+        if node is None or csinode is None:
+            return
+        for driver in csinode.spec.drivers or ():
+            fake = self.fakes.get(driver.name)
+            if fake is not None:
+                fake.register_node(driver.nodeID, labels_of(node))
