@@ -1,0 +1,78 @@
+"""The finalizer that keeps a source claim while a snapshot of it is being taken.
+
+On before the content is created, off when no snapshot of that claim in its namespace is un-ready any more. Both are a read and an UPDATE,
+repeated on conflict. Source: spec/snapshots.md 2.2 S1, 2.2.2 step 1, 2.3 X5; external-snapshotter ensurePVCFinalizer.
+"""
+
+from __future__ import annotations
+
+from lightkube.models.core_v1 import PersistentVolumeClaim
+
+from volsched.api.edit import finalizers_of, is_deleting, uid_of, with_finalizers
+from volsched.api.kinds import meta
+from volsched.api.snapshot import VolumeSnapshot
+from volsched.cache.view import View
+from volsched.controllers.csi_common import amend, read_of
+from volsched.controllers.snapshot_names import CLAIM_FINALIZER, is_ready, source_claim
+from volsched.errors import ApiError, NotFoundError, ReconcileError
+from volsched.ports import Intent, Steps, Update
+
+
+def _claim_of(view: View, snapshot: VolumeSnapshot) -> PersistentVolumeClaim | None:
+    found: PersistentVolumeClaim | None = view.get("PersistentVolumeClaim", meta(snapshot).namespace or "", source_claim(snapshot) or "")
+    return found
+
+
+def _update_failed(name: str | None, problem: object) -> ReconcileError:
+    return ReconcileError(f"snapshot controller failed to update {name} on API server: {problem}")
+
+
+def protect_claim(view: View, snapshot: VolumeSnapshot) -> Steps[None]:
+    """Put the finalizer on the source claim. A claim that has it already is fine even while it is being deleted. Raises ReconcileError."""
+    claim = _claim_of(view, snapshot)
+    if claim is None:
+        raise _update_failed(meta(snapshot).name, "cannot get claim from snapshot")
+
+    def change(current: PersistentVolumeClaim) -> Intent | None:
+        if CLAIM_FINALIZER in finalizers_of(current):
+            return None
+        if is_deleting(current):
+            raise _update_failed(meta(current).name, "cannot add finalizer on claim because it is being deleted")
+        return Update(with_finalizers(current, add=[CLAIM_FINALIZER]))
+
+    try:
+        stored = yield from amend(claim, change)
+    except ApiError as problem:
+        raise _update_failed(meta(claim).name, problem) from None
+    view.put(stored)
+
+
+def claim_in_use(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -> bool:
+    """Whether a snapshot of the same claim still has to become ready. `ignore_itself`: this one is on its way out."""
+    for other in view.all("VolumeSnapshot", meta(snapshot).namespace or ""):
+        if ignore_itself and uid_of(other) == uid_of(snapshot):
+            continue
+        if source_claim(other) == source_claim(snapshot) and not is_ready(other):
+            return True
+    return False
+
+
+def free_claim(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -> Steps[None]:
+    """Take the finalizer off the source claim if nothing needs it any more. Raises ApiError."""
+    if not source_claim(snapshot):
+        return
+    claim = _claim_of(view, snapshot)
+    if claim is None or CLAIM_FINALIZER not in finalizers_of(claim) or claim_in_use(view, snapshot, ignore_itself=ignore_itself):
+        return
+
+    def change(current: PersistentVolumeClaim) -> Intent | None:
+        if CLAIM_FINALIZER not in finalizers_of(current):
+            return None
+        return Update(with_finalizers(current, remove=[CLAIM_FINALIZER]))
+
+    try:
+        current: PersistentVolumeClaim = yield read_of(claim)
+        stored = yield from amend(current, change)
+    except NotFoundError:
+        return  # the claim went away by itself
+    view.put(stored)
