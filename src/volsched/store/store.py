@@ -21,14 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, TypeVar
 
-import msgspec
 from lightkube.models.core_v1 import Namespace, NamespaceSpec, NamespaceStatus, Pod
 from lightkube.models.meta_v1 import ObjectMeta
 
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import finalizers_of, labels_of, replace, with_metadata
-from volsched.api.kinds import KINDS, Generation, Json, Key, Kind, encode, from_json, key_of, kind_of, meta, to_json
-from volsched.api.manifest import from_manifest
+from volsched.api.kinds import KINDS, Generation, Json, Key, Kind, encode, key_of, kind_of, meta, to_json
 from volsched.api.validation import validate_create, validate_update
 from volsched.api.watch import Change, WatchEvent
 from volsched.env import Uids, VirtualClock
@@ -39,6 +37,7 @@ from volsched.store import admission, deletion, events, refusals
 from volsched.store.journal import Counters, Journal
 from volsched.store.patching import PatchError, PreconditionFailedError, json_patch, merge_patch
 from volsched.store.runlog import RunLog
+from volsched.store.shape import carried_over, check_finalizers, decoded, tidy, with_generation
 from volsched.store.tables import RETAINED_DEFAULT, Tables
 
 T = TypeVar("T")
@@ -50,10 +49,6 @@ SERVER: Final = "kube-apiserver"
 NAMESPACE_CONTROLLER: Final = "namespace-controller"
 _GENERATED_NAME_MAX: Final = 58  # of metadata.generateName, so that the suffix still fits a label value
 _NS_PER_S: Final = 1_000_000_000
-_NOT_DESIRED: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
-_DESIRED: Final = {
-    kind.name: tuple(field.name for field in msgspec.structs.fields(kind.type) if field.name not in _NOT_DESIRED) for kind in KINDS.values()
-}
 
 
 class Store:
@@ -225,7 +220,7 @@ class Store:
         metadata = meta(obj)  # type: ignore[arg-type]
         if not metadata.uid or not metadata.name:
             raise InputError("an object of a dump has a name and a uid", path="metadata")
-        new = _tidy(obj, kind)
+        new = tidy(obj, kind)
         key = key_of(new)
         if kind.generation is not Generation.NONE and not metadata.generation:
             new = with_metadata(new, generation=1)
@@ -269,7 +264,7 @@ class Store:
             raise refusals.conflict(row, key) from problem
         except PatchError as problem:
             raise refusals.invalid(row, key, [("patch", str(problem))]) from problem
-        new = _decoded(row, key, patched, body)
+        new = decoded(row, key, patched, body)
         if key_of(new) != key:
             raise refusals.invalid(row, key, [("metadata.name", "Invalid value: field is immutable")])
         return self._modify(row, key, old, new, user=user, verb="patch", subresource=subresource)
@@ -378,11 +373,11 @@ class Store:
 
     def _named(self, obj: Any, kind: Kind) -> Any:
         """The object with a name; one is made up from generateName."""
-        tidy = _tidy(obj, kind)
-        metadata = meta(tidy)
+        named = tidy(obj, kind)
+        metadata = meta(named)
         if metadata.name or not metadata.generateName:
-            return tidy
-        return with_metadata(tidy, name=metadata.generateName[:_GENERATED_NAME_MAX] + self.uids.name_suffix())
+            return named
+        return with_metadata(named, name=metadata.generateName[:_GENERATED_NAME_MAX] + self.uids.name_suffix())
 
     def _check_namespace(self, kind: Kind, key: Key) -> None:
         if not kind.namespaced:
@@ -405,16 +400,16 @@ class Store:
                 raise refusals.no_subresource(kind, key)
             new = replace(old, status=given.status)
         else:
-            new = _carried_over(_tidy(given, kind), old, kind)
+            new = carried_over(tidy(given, kind), old, kind)
             if new == old:
                 return old
-            _check_finalizers(kind, key, old, new)
+            check_finalizers(kind, key, old, new)
             new = with_defaults(new)
         new = admission.on_update(old, new, now=self._now(), lookup=self._tables)
         if new == old:
             return old
         if not subresource:
-            new = _with_generation(kind, old, new)
+            new = with_generation(kind, old, new)
         _raise_invalid(kind, key, validate_update(old, new, subresource=subresource))
         if deletion.is_released(new):
             return self._remove(kind, new, user=user, verb=verb, subresource=subresource)
@@ -516,76 +511,6 @@ def _kind(kind: str) -> Kind:
 
 def _key(kind: Kind, namespace: str, name: str) -> Key:
     return Key(kind.name, (namespace or "default") if kind.namespaced else "", name)
-
-
-def _tidy(obj: Any, kind: Kind) -> Any:
-    """The object in the form it is stored in: type set, namespace set or absent, empty lists and maps of the metadata absent."""
-    metadata = meta(obj)
-    tidy = replace(
-        metadata,
-        namespace=(metadata.namespace or "default") if kind.namespaced else None,
-        labels=metadata.labels or None,
-        annotations=metadata.annotations or None,
-        finalizers=metadata.finalizers or None,
-        ownerReferences=metadata.ownerReferences or None,
-        managedFields=None,
-        selfLink=None,
-    )
-    return replace(obj, apiVersion=kind.api_version, kind=kind.name, metadata=tidy)
-
-
-def _carried_over(new: Any, old: Any, kind: Kind) -> Any:
-    """`new` with what only the server writes taken from `old`, the status included where it has its own subresource."""
-    before = meta(old)
-    metadata = replace(
-        meta(new),
-        uid=before.uid,
-        resourceVersion=before.resourceVersion,
-        generation=before.generation,
-        creationTimestamp=before.creationTimestamp,
-        deletionTimestamp=before.deletionTimestamp,
-        deletionGracePeriodSeconds=before.deletionGracePeriodSeconds,
-        generateName=before.generateName,
-    )
-    return replace(new, metadata=metadata, status=old.status) if kind.status else replace(new, metadata=metadata)
-
-
-def _check_finalizers(kind: Kind, key: Key, old: Any, new: Any) -> None:
-    if meta(old).deletionTimestamp is None:
-        return
-    added = [name for name in finalizers_of(new) if name not in finalizers_of(old)]
-    if added:
-        listed = ", ".join(refusals.quoted(name) for name in added)
-        why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
-        raise refusals.invalid(kind, key, [("metadata.finalizers", f"Forbidden: {why}")])
-
-
-def _with_generation(kind: Kind, old: Any, new: Any) -> Any:
-    generation = meta(old).generation
-    if kind.generation is Generation.NONE or all(getattr(old, name) == getattr(new, name) for name in _DESIRED[kind.name]):
-        return new
-    return with_metadata(new, generation=(generation or 0) + 1)
-
-
-def _decoded(kind: Kind, key: Key, patched: Json, body: Json) -> Any:
-    """The object a patch results in. Raises InvalidError when it is none."""
-    try:
-        if _holds_numbers(body):
-            # a user's patch may say `cpu: 1` where the API has a quantity, or a label that is no text
-            return from_manifest(patched, source="patch")
-        return from_json(kind.name, patched)
-    except msgspec.ValidationError as problem:
-        raise refusals.invalid(kind, key, [("patch", str(problem))]) from problem
-    except InputError as problem:
-        raise refusals.invalid(kind, key, [(problem.path or "patch", problem.message)]) from problem
-
-
-def _holds_numbers(value: Json) -> bool:
-    if isinstance(value, dict):
-        return any(_holds_numbers(part) for part in value.values())
-    if isinstance(value, list):
-        return any(_holds_numbers(part) for part in value)
-    return isinstance(value, (int, float))
 
 
 def _raise_invalid(kind: Kind, key: Key, causes: Sequence[tuple[str, str]]) -> None:
