@@ -6,7 +6,42 @@ from pathlib import Path
 
 import click
 
+from volsched.csi.profile import PROFILES
+from volsched.errors import InputError
+
 
 @click.group()
 def csi() -> None:
     """The fake CSI driver: real gRPC on a unix socket, real bytes in its volumes."""
+
+
+@csi.command()
+@click.option("--endpoint", required=True, envvar="CSI_ENDPOINT", show_envvar=True, help="unix:///PATH of the socket.")
+@click.option(
+    "--state", type=click.Path(dir_okay=False, path_type=Path), help="SQLite file that survives a restart; data goes to STATE.data beside it."
+)
+@click.option("--zones", default="", metavar="a,b,c", help="Zones volumes are made in; without them they are reachable from everywhere.")
+@click.option("--profile", type=click.Choice(PROFILES), default="full", show_default=True, help="full: every capability.")
+@click.option("--name", default="", help="Driver name [default: the profile's].")
+@click.option("--node-id", default="", help="The node this process is on [default: host name].")
+@click.option("--max-volumes-per-node", type=click.IntRange(min=0), default=0, help="Attach limit, 0 = none.")
+def serve(
+    endpoint: str, state: Path | None, zones: str, profile: str, name: str, node_id: str, max_volumes_per_node: int
+) -> None:
+    """Serve Identity, Controller and Node in real time until SIGTERM."""
+    try:
+        from volsched.csi.server import serve as run
+        from volsched.csi.server import standalone
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in ("grpc", "google"):
+            raise InputError("serving needs gRPC: pip install 'volsched[csi]'") from error
+        raise
+    with standalone(
+        profile=profile,
+        name=name,
+        zone_names=[zone for zone in zones.split(",") if zone],
+        state=state,
+        node_id=node_id,
+        max_volumes_per_node=max_volumes_per_node,
+    ) as driver:
+        run(driver, endpoint, ready=lambda bound: click.echo(f"serving {driver.name} on {bound}", err=True))
