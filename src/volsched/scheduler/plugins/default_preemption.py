@@ -1,0 +1,363 @@
+"""DefaultPreemption: make room for a pod by deleting pods of lower priority from one node.
+
+    eligible? ──> nodes refused with Unschedulable ──> dry run each: without every lower-priority pod, does the pod fit?
+                                                        └─ give back one victim after the other, the most important first, if it still fits
+    candidates ──> the one that hurts least ──> nominate it; evict its victims after the cycle
+    no candidate ──> a FitError text of its own over the dry runs, with "Preemption is not helpful" for the nodes not tried
+
+The pod is reported as unschedulable all the same and tried again when its victims are gone. While the API calls of an eviction run, the
+pod is gated, so that the departures of the first victims do not wake it.
+
+A dry run changes the engine and puts it back: pods are removed and added again, nothing else. Where upstream leaves the choice to chance
+(where to start, what order candidates have), node order decides.
+
+Source: pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go, pkg/scheduler/framework/preemption/*.go;
+spec/scheduling.md 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from lightkube.models.core_v1 import Pod, PodCondition
+from lightkube.models.policy_v1 import PodDisruptionBudget
+
+from volsched.api.edit import labels_of, uid_of
+from volsched.api.kinds import meta
+from volsched.cache.scheduler_cache import pod_id
+from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Rejection
+from volsched.errors import ApiError, NotFoundError
+from volsched.ports import Delete, Emit, Steps
+from volsched.rules.selectors import Selector, SelectorError, compile_selector
+from volsched.scheduler.conditions import status_patch, with_condition
+from volsched.scheduler.events import ASSIGNED_POD_DELETE
+from volsched.scheduler.framework import (
+    OK,
+    Code,
+    CycleState,
+    Handle,
+    Nominating,
+    PostFilterResult,
+    Status,
+    Verdicts,
+    Wake,
+    fit_error,
+)
+from volsched.scheduler.nominator import nominated_node
+from volsched.scheduler.queue import priority_of
+from volsched.scheduler.retry import persistently
+
+NAME: Final = "DefaultPreemption"
+_NO_VICTIMS: Final = Rejection(NAME, UNRESOLVABLE, ("No preemption victims found for incoming pod",))
+_NOT_HELPFUL: Final = Rejection(NAME, UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
+_PRIORITY_OFFSET: Final = 1 << 31  # makes every priority count as a victim more, so that fewer victims win
+
+
+class Candidate(NamedTuple):
+    """A node that would fit the pod without these victims, the most important first."""
+
+    node: str
+    victims: tuple[Pod, ...]
+    violations: int  # victims whose eviction breaks a PodDisruptionBudget
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    namespace: str
+    selector: Selector
+    disrupted: frozenset[str]
+    allowed: int
+
+
+def start_ns(pod: Pod, now_ns: int) -> int:
+    """When the pod started; one that has not counts as starting now."""
+    started = pod.status.startTime if pod.status else None
+    return now_ns if started is None else int(started.timestamp() * 1_000_000_000)
+
+
+def earliest_start_ns(victims: Sequence[Pod], now_ns: int) -> int:
+    """The earliest start among the victims of the highest priority."""
+    highest = max(priority_of(victim) for victim in victims)
+    return min(start_ns(victim, now_ns) for victim in victims if priority_of(victim) == highest)
+
+
+def preempted_and_terminating(pod: Pod) -> bool:
+    """Whether a preemption is already getting rid of the pod."""
+    if meta(pod).deletionTimestamp is None:
+        return False
+    for condition in (pod.status.conditions if pod.status else None) or ():
+        if condition.type == "DisruptionTarget":
+            return condition.status == "True" and condition.reason == "PreemptionByScheduler"
+    return False
+
+
+def choose(candidates: Sequence[Candidate], now_ns: int) -> Candidate:
+    """The candidate that hurts least; the first of several equal ones."""
+    criteria: tuple[Callable[[Candidate], int], ...] = (
+        lambda c: c.violations,
+        lambda c: priority_of(c.victims[0]),
+        lambda c: sum(priority_of(victim) + _PRIORITY_OFFSET for victim in c.victims),
+        lambda c: len(c.victims),
+        lambda c: -earliest_start_ns(c.victims, now_ns),
+    )
+    left = list(candidates)
+    for criterion in criteria:
+        best = min(criterion(candidate) for candidate in left)
+        left = [candidate for candidate in left if criterion(candidate) == best]
+        if len(left) == 1:
+            break
+    return left[0]
+
+
+class DefaultPreemption:
+    """PreEnqueue and PostFilter."""
+
+    name = NAME
+
+    def __init__(self, handle: Handle, *, min_candidates_percent: int = 10, min_candidates: int = 100) -> None:
+        self._handle = handle
+        self._min_candidates_percent = min_candidates_percent
+        self._min_candidates = min_candidates
+        self._preempting: set[str] = set()  # pods whose evictions are under way
+        self._last_victim: dict[str, tuple[str, str]] = {}  # pod -> the victim whose eviction is the last to be asked for
+
+    def wakes_on(self) -> Sequence[Wake]:
+        # Registered so that a gated pod is looked at again when a pod leaves; the event alone makes nothing schedulable.
+        return (Wake(ASSIGNED_POD_DELETE, lambda pod, old, new: False),)
+
+    def pre_enqueue(self, pod: Pod) -> Status:
+        if self._is_preempting(pod_id(pod)):
+            return Status.refuse("waiting for the preemption for this pod to be finished", resolvable=False)
+        return OK
+
+    def _is_preempting(self, uid: str) -> bool:
+        if uid not in self._preempting:
+            return False
+        if uid not in self._last_victim:
+            return True
+        # the event of the last victim's end may come before the answer to its deletion
+        victim = self._handle.cache.get("Pod", *self._last_victim[uid])
+        return victim is not None and meta(victim).deletionTimestamp is None
+
+    def post_filter(self, handle: Handle, state: CycleState, pod: Pod, verdicts: Verdicts) -> PostFilterResult:
+        metadata = meta(pod)
+        current: Pod | None = handle.cache.get("Pod", metadata.namespace or "default", metadata.name or "")
+        if current is None:
+            return PostFilterResult(Status.fail(f'preemption: pod "{metadata.name}" not found'))
+        refusal = self._not_eligible(current, verdicts)
+        if refusal:
+            return PostFilterResult(Status.refuse(f"preemption: {refusal}"))
+        candidates, tried, errors = self._dry_runs(current, verdicts)
+        if errors and not candidates:
+            distinct = list(dict.fromkeys(errors))
+            text = distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
+            return PostFilterResult(Status.fail(f"preemption: {text}"))
+        if not candidates:
+            text = fit_error(Verdicts(verdicts.nodes, tried, absent=_NOT_HELPFUL))
+            return PostFilterResult(Status.refuse(f"preemption: {text}"), Nominating(""))
+        best = choose(candidates, handle.now_ns())
+        text = f"preemption: found a potential placement for pod on node {best.node}, preempting {len(best.victims)} victims"
+        victims = [victim for victim in best.victims if meta(victim).deletionTimestamp is None]
+        if not victims:
+            return PostFilterResult(Status(Code.SUCCESS, (text,)), Nominating(best.node))
+        self._preempting.add(pod_id(current))
+        return PostFilterResult(Status(Code.SUCCESS, (text,)), Nominating(best.node), lambda: self._evict(current, best.node, victims))
+
+    def _not_eligible(self, pod: Pod, verdicts: Verdicts) -> str:
+        """Why this pod may not preempt, empty when it may."""
+        if pod.spec and pod.spec.preemptionPolicy == "Never":
+            return "not eligible due to preemptionPolicy=Never."
+        node = nominated_node(pod)
+        if not node:
+            return ""
+        verdict = verdicts.of(node)
+        if verdict is not None and verdict.code == UNRESOLVABLE:
+            return ""  # the promised node is no use any more
+        for other in self._handle.cache.pods_on(node):
+            if priority_of(other) < priority_of(pod) and preempted_and_terminating(other):
+                return "not eligible due to a terminating pod on the nominated node."
+        return ""
+
+    # dry runs
+
+    def _dry_runs(self, pod: Pod, verdicts: Verdicts) -> tuple[list[Candidate], dict[str, Rejection], list[str]]:
+        """Candidates (those that break no budget first), why the other nodes tried do not help, and errors."""
+        nodes = verdicts.with_code(UNSCHEDULABLE)
+        wanted = min(max(len(nodes) * self._min_candidates_percent // 100, self._min_candidates), len(nodes))
+        budgets = list(self._budgets())
+        harmless: list[Candidate] = []
+        violating: list[Candidate] = []
+        tried: dict[str, Rejection] = {}
+        errors: list[str] = []
+        for node in nodes:
+            outcome = self._dry_run(pod, node, budgets)
+            if isinstance(outcome, Candidate):
+                (violating if outcome.violations else harmless).append(outcome)
+                if harmless and len(harmless) + len(violating) >= wanted:
+                    break
+            elif isinstance(outcome, Rejection):
+                tried[node] = outcome
+            else:
+                errors.append(outcome)
+        return harmless + violating, tried, errors
+
+    def _dry_run(self, pod: Pod, node: str, budgets: Sequence[_Budget]) -> Candidate | Rejection | str:
+        """What preemption on one node would need; a text is an error."""
+        potential = [other for other in self._handle.cache.pods_on(node) if priority_of(other) < priority_of(pod)]
+        if not potential:
+            return _NO_VICTIMS
+        with self._without(potential) as removed:
+            refusal = self._handle.run_filters(pod, node)
+            if refusal is not None:
+                return refusal
+            now_ns = self._handle.now_ns()
+
+            def importance(victim: Pod) -> tuple[int, int]:
+                return -priority_of(victim), start_ns(victim, now_ns)
+
+            potential.sort(key=importance)
+            violating, harmless = split_by_budget(potential, budgets)
+            victims: list[Pod] = []
+            violations = 0
+            for victim in [*violating, *harmless]:
+                removed.give_back(victim)
+                refusal = self._handle.run_filters(pod, node)
+                if refusal is None:
+                    continue
+                removed.take(victim)
+                victims.append(victim)
+                violations += any(victim is other for other in violating)
+            if violating and harmless:
+                victims.sort(key=importance)
+        if not victims:
+            return f'expected at least one victim pod on node "{node}"'
+        return Candidate(node, tuple(victims), violations)
+
+    @contextmanager
+    def _without(self, pods: Sequence[Pod]) -> Iterator[_Removed]:
+        removed = _Removed(self._handle)
+        try:
+            for pod in pods:
+                removed.take(pod)
+            yield removed
+        finally:
+            removed.give_back_all()
+
+    def _budgets(self) -> Iterator[_Budget]:
+        budget: PodDisruptionBudget
+        for budget in self._handle.cache.all("PodDisruptionBudget"):
+            try:
+                selector = compile_selector(budget.spec.selector if budget.spec else None)
+            except SelectorError:
+                continue
+            if selector.is_empty:
+                continue
+            status = budget.status
+            yield _Budget(
+                meta(budget).namespace or "default",
+                selector,
+                frozenset((status.disruptedPods if status else None) or ()),
+                (status.disruptionsAllowed if status else None) or 0,
+            )
+
+    # eviction
+
+    def _evict(self, pod: Pod, node: str, victims: Sequence[Pod]) -> Steps[None]:
+        """Carry a preemption out. A failure, or a last victim that needed no API call, moves the pod to activeQ at once."""
+        uid = pod_id(pod)
+        activate = False
+        try:
+            for other in self._handle.nominated_pods(node):
+                if priority_of(other) < priority_of(pod) and nominated_node(other):
+                    patch = status_patch(other, nominated="")
+                    if patch is not None:
+                        yield from persistently(patch, conflicts=True)
+            for victim in victims:
+                if victim is victims[-1]:
+                    self._last_victim[uid] = (meta(victim).namespace or "default", meta(victim).name or "")
+                in_memory = yield from self._preempt(pod, node, victim)
+                activate = in_memory and victim is victims[-1]
+        except ApiError:
+            activate = True
+        finally:
+            self._preempting.discard(uid)
+            self._last_victim.pop(uid, None)
+        if activate:
+            self._handle.activate([pod])
+
+    def _preempt(self, pod: Pod, node: str, victim: Pod) -> Steps[bool]:
+        """Get rid of one victim; whether that could be done without the API server."""
+        text = f"Preempted by pod {uid_of(pod)} on node {node}"
+        in_memory = self._handle.is_waiting_or_binding(victim) and self._handle.stop_binding(victim, NAME)
+        if in_memory:
+            text += " (in kube-scheduler memory)."
+        else:
+            scheduler = (pod.spec.schedulerName if pod.spec else None) or ""
+            condition = PodCondition(
+                type="DisruptionTarget",
+                status="True",
+                reason="PreemptionByScheduler",
+                message=f"{scheduler}: preempting to accommodate a higher priority pod",
+                observedGeneration=meta(victim).generation,
+            )
+            metadata = meta(victim)
+            try:
+                patch = status_patch(victim, conditions=with_condition(victim, condition, self._handle.now_ns()))
+                if patch is not None:
+                    yield from persistently(patch, conflicts=True)
+                yield from persistently(
+                    Delete("Pod", metadata.namespace or "default", metadata.name or "", uid=metadata.uid), conflicts=False
+                )
+            except NotFoundError:
+                return False
+        yield Emit(victim, "Normal", "Preempted", text, action="Preempting", source=(pod.spec.schedulerName if pod.spec else None) or "")
+        return in_memory
+
+
+class _Removed:
+    """Pods taken out of the engine for a dry run."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._pods: dict[str, Pod] = {}
+
+    def take(self, pod: Pod) -> None:
+        self._handle.cache.engine.remove("Pod", meta(pod).namespace or "default", meta(pod).name or "")
+        self._pods[pod_id(pod)] = pod
+
+    def give_back(self, pod: Pod) -> None:
+        del self._pods[pod_id(pod)]
+        self._handle.cache.engine.upsert(pod)
+
+    def give_back_all(self) -> None:
+        for pod in list(self._pods.values()):
+            self.give_back(pod)
+
+
+def split_by_budget(pods: Sequence[Pod], budgets: Sequence[_Budget]) -> tuple[list[Pod], list[Pod]]:
+    """Pods whose eviction would break a budget, and the others, each in the given order. Every pod uses up what its budgets allow."""
+    allowed = [budget.allowed for budget in budgets]
+    violating: list[Pod] = []
+    harmless: list[Pod] = []
+
+    def breaks_a_budget(pod: Pod) -> bool:
+        labels = labels_of(pod)
+        if not labels:
+            return False
+        for index, budget in enumerate(budgets):
+            metadata = meta(pod)
+            if budget.namespace != (metadata.namespace or "default") or not budget.selector.matches(labels):
+                continue
+            if metadata.name in budget.disrupted:
+                continue  # its disruption is accounted for already
+            allowed[index] -= 1
+            if allowed[index] < 0:
+                return True
+        return False
+
+    for pod in pods:
+        (violating if breaks_a_budget(pod) else harmless).append(pod)
+    return violating, harmless

@@ -1,0 +1,163 @@
+"""Choosing a node: the engine's decision, with promised nodes taken into account.
+
+    decide(pod) ──> the promised node of the pod itself is tried alone first; it takes it without scoring
+                └─> nodes promised to other pods of at least its priority must fit with those pods added, and without them
+                    └─> fitting nodes become fewer: scores are taken anew, since they depend on who takes part
+
+Where no node is promised to anybody, which is the rule, all of this is one decision of the engine.
+
+Source: pkg/scheduler/schedule_one.go (findNodesThatFitPod, evaluateNominatedNode), runtime/framework.go
+(RunFilterPluginsWithNominatedPods); spec/scheduling.md 9.3 - 9.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from lightkube.models.core_v1 import Pod
+
+from volsched.api.edit import with_spec
+from volsched.api.kinds import meta
+from volsched.cache.scheduler_cache import SchedulerCache, pod_id
+from volsched.engine.decision import UNRESOLVABLE, Decision, Rejection, VolumePlan
+from volsched.errors import EngineError
+from volsched.scheduler.framework import Verdicts
+from volsched.scheduler.nominator import Nominator, nominated_node
+from volsched.scheduler.queue import priority_of
+
+# (pod, nodes of equal highest total, sorted) -> one of them, or None to leave it to the engine's tie break
+Prefer: TypeAlias = Callable[[Pod, Sequence[str]], str | None]
+Decide: TypeAlias = Callable[[Pod, Sequence[str] | None], Decision]
+
+NO_VOLUMES: Final = VolumePlan((), ())
+# PreFilter plugins of the default profile that can narrow the set of nodes
+_NARROWING: Final = frozenset({"NodeAffinity", "NodeName"})
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one pod's decision came to: a node with the volumes chosen on it, or why there is none.
+
+    error: the cycle failed. verdicts: nothing fits. Neither, and no node: there are no nodes at all.
+    """
+
+    node: str | None = None
+    plan: VolumePlan = NO_VOLUMES
+    error: str | None = None
+    verdicts: Verdicts | None = None
+    rejecting: frozenset[str] = frozenset()
+
+
+class Selector:
+    """Selects nodes for pods over one cache."""
+
+    def __init__(self, cache: SchedulerCache, nominator: Nominator, *, decide: Decide, prefer: Prefer | None = None) -> None:
+        self._cache = cache
+        self._nominator = nominator
+        self._decide = decide
+        self.prefer = prefer
+
+    def select(self, pod: Pod) -> Selection:
+        """Decide for a pending pod. Changes nothing in the end: pods counted in for a trial are taken out again."""
+        nodes = tuple(self._cache.engine.node_names())
+        if not nodes:
+            return Selection()
+        promised = nominated_node(pod)
+        if promised in nodes:
+            found = self._try_promised(pod, promised)
+            if found is not None:
+                return found
+        decision = self._decide(pod, None)
+        if decision.error is not None:
+            return Selection(error=decision.error)
+        if decision.prefilter is not None:
+            verdicts = Verdicts(nodes, {}, prefilter=decision.prefilter)
+            return Selection(verdicts=verdicts, rejecting=decision.rejecting_plugins())
+        rejected = dict(decision.rejected())
+        feasible = decision.feasible()
+        rejecting = decision.rejecting_plugins()
+        narrowing = sorted(rejecting & _NARROWING)
+        contested = [node for node in self._nominator.nodes() if self._rivals(pod, node) and (node in rejected or node in set(feasible))]
+        if contested:
+            refused: dict[str, Rejection] = {}
+            for node in contested:
+                with_rivals = self._filter_with(pod, node, self._rivals(pod, node))
+                if isinstance(with_rivals, str):
+                    return Selection(error=with_rivals)
+                if with_rivals is not None:
+                    refused[node] = with_rivals  # recorded in place of what the node alone would say
+            rejected.update(refused)
+            feasible = [node for node in feasible if node not in refused]
+            rejecting |= {rejection.plugin for rejection in refused.values()}
+            if feasible:
+                decision = self._decide(pod, feasible)
+        if not feasible:
+            absent = None
+            if len(rejected) < len(nodes):
+                reason = f"node(s) didn't satisfy plugin(s) [{' '.join(narrowing)}]"
+                absent = Rejection(narrowing[0] if narrowing else "", UNRESOLVABLE, (reason,))
+            return Selection(verdicts=Verdicts(nodes, rejected, absent=absent), rejecting=rejecting)
+        return self._chosen(pod, decision, feasible)
+
+    def run_filters(self, pod: Pod, node: str) -> Rejection | str | None:
+        """All filters on one node, with the pods it is promised to and then without. None: fits; a text: an error."""
+        rivals = self._rivals(pod, node)
+        if rivals:
+            refusal = self._filter_with(pod, node, rivals)
+            if refusal is not None:
+                return refusal
+        return self._refusal(self._decide(pod, [node]), node)
+
+    def _chosen(self, pod: Pod, decision: Decision, feasible: Sequence[str]) -> Selection:
+        node = decision.node
+        if node is None:
+            raise EngineError(f"nodes fit pod {meta(pod).namespace}/{meta(pod).name}, but the engine chose none")
+        if self.prefer is not None and len(feasible) > 1:
+            best = decision.best()
+            wish = self.prefer(pod, best)
+            node = wish if wish in best else node
+        return Selection(node=node, plan=decision.volumes(node))
+
+    def _try_promised(self, pod: Pod, node: str) -> Selection | None:
+        """The node this pod preempted for or was about to be bound to; None when it does not fit it (any more)."""
+        rivals = self._rivals(pod, node)
+        if rivals and self._filter_with(pod, node, rivals) is not None:
+            return None
+        decision = self._decide(pod, [node])
+        if self._refusal(decision, node) is not None:
+            return None
+        return Selection(node=node, plan=decision.volumes(node))
+
+    def _rivals(self, pod: Pod, node: str) -> list[Pod]:
+        """Other pods that are promised the node and are at least as important."""
+        return [other for other in self._nominator.on_node(node) if priority_of(other) >= priority_of(pod) and pod_id(other) != pod_id(pod)]
+
+    def _filter_with(self, pod: Pod, node: str, others: Sequence[Pod]) -> Rejection | str | None:
+        with self._counted(others, node):
+            return self._refusal(self._decide(pod, [node]), node)
+
+    @staticmethod
+    def _refusal(decision: Decision, node: str) -> Rejection | str | None:
+        if decision.error is not None:
+            return decision.error
+        if decision.prefilter is not None:
+            return decision.prefilter
+        if node in decision.feasible():
+            return None
+        # a node outside a PreFilter's node set has no refusal of its own
+        return decision.rejected().get(node) or Rejection("", UNRESOLVABLE, ())
+
+    @contextmanager
+    def _counted(self, pods: Sequence[Pod], node: str) -> Iterator[None]:
+        engine = self._cache.engine
+        added = [with_spec(pod, nodeName=node) for pod in pods if self._cache.assigned_pod(pod) is None]
+        for pod in added:
+            engine.upsert(pod)
+        try:
+            yield
+        finally:
+            for pod in added:
+                engine.remove("Pod", meta(pod).namespace or "default", meta(pod).name or "")
