@@ -2,14 +2,15 @@
 
     create   status reset to the kind's first state, then by kind
                Pod                     Priority, DefaultTolerationSeconds, PodTopologyLabels, scheduling gates; QoS class once defaulted
-               PersistentVolumeClaim   DefaultStorageClass, data sources, pvc-protection
+               PersistentVolumeClaim   DefaultStorageClass, pvc-protection
                PersistentVolume        pv-protection, time of the phase
                VolumeAttributesClass   vac-protection
-               Namespace               name label, finalizer of its content
+               Namespace               finalizer of its content
     update   claims that grow, time of a PV's phase, the QoS class stays
     bind     nodeName, PodScheduled, topology labels, nomination cleared
 
-Every function is pure: an object in, a changed copy out, other objects through `Lookup`. Refusals are raised as ForbiddenError.
+What needs no other object and no time is defaulting (`volsched.api.defaults`) and happens after this. Every function is pure: an object in,
+a changed copy out, other objects through `Lookup`. Refusals are raised as ForbiddenError.
 Source: kubernetes plugin/pkg/admission/{priority,defaulttolerationseconds,podtopologylabels,storage}, pkg/registry/core/*/strategy.go.
 """
 
@@ -25,7 +26,6 @@ from lightkube.models.core_v1 import (
     NamespaceStatus,
     PersistentVolume,
     PersistentVolumeClaim,
-    PersistentVolumeClaimSpec,
     PersistentVolumeClaimStatus,
     PersistentVolumeStatus,
     Pod,
@@ -33,8 +33,6 @@ from lightkube.models.core_v1 import (
     PodSpec,
     PodStatus,
     Toleration,
-    TypedLocalObjectReference,
-    TypedObjectReference,
 )
 from lightkube.models.scheduling_v1 import PriorityClass
 from lightkube.models.storage_v1 import StorageClass, VolumeAttributesClass
@@ -49,7 +47,6 @@ PVC_PROTECTION: Final = "kubernetes.io/pvc-protection"
 PV_PROTECTION: Final = "kubernetes.io/pv-protection"
 VAC_PROTECTION: Final = "kubernetes.io/vac-protection"
 TOPOLOGY_LABELS: Final = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
-NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 BETA_CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 DEFAULT_CLASS_ANNOTATIONS: Final = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 # Classes every cluster has, whether or not their objects are there. Source: pkg/apis/scheduling/types.go.
@@ -185,7 +182,7 @@ def bound(pod: Pod, node_name: str, *, now: datetime.datetime, lookup: Lookup) -
 
 def _create_claim(claim: PersistentVolumeClaim, _now: datetime.datetime, lookup: Lookup) -> PersistentVolumeClaim:
     assert claim.spec is not None
-    spec = with_data_sources(claim.spec)
+    spec = claim.spec
     if spec.storageClassName is None and BETA_CLASS_ANNOTATION not in annotations_of(claim):
         default = default_class(lookup.of_kind("StorageClass"))
         if default is not None:
@@ -199,19 +196,6 @@ def default_class(classes: Iterable[StorageClass]) -> StorageClass | None:
     marked = [cls for cls in classes if any(annotations_of(cls).get(key) == "true" for key in DEFAULT_CLASS_ANNOTATIONS)]
     marked.sort(key=lambda cls: meta(cls).name or "")
     return max(marked, key=lambda cls: meta(cls).creationTimestamp or _LONG_AGO, default=None)
-
-
-def with_data_sources(spec: PersistentVolumeClaimSpec) -> PersistentVolumeClaimSpec:
-    """dataSource and dataSourceRef made to say the same (spec/volumes.md 3.9)."""
-    source, ref = spec.dataSource, spec.dataSourceRef
-    if source is not None and ref is None:
-        allowed = (source.apiGroup or "", source.kind) in (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
-        if not allowed:
-            return replace(spec, dataSource=None)
-        return replace(spec, dataSourceRef=TypedObjectReference(apiGroup=source.apiGroup, kind=source.kind, name=source.name))
-    if ref is not None and source is None and not ref.namespace:
-        return replace(spec, dataSource=TypedLocalObjectReference(apiGroup=ref.apiGroup, kind=ref.kind, name=ref.name))
-    return spec
 
 
 def _check_growth(old: PersistentVolumeClaim, new: PersistentVolumeClaim, lookup: Lookup) -> None:
@@ -261,8 +245,7 @@ def _create_attributes_class(cls: VolumeAttributesClass, _now: datetime.datetime
 
 
 def _create_namespace(namespace: Namespace, _now: datetime.datetime, _lookup: Lookup) -> Namespace:
-    named = with_labels(namespace, {NAMESPACE_LABEL: meta(namespace).name})
-    return replace(named, spec=NamespaceSpec(finalizers=["kubernetes"]), status=NamespaceStatus(phase="Active"))
+    return replace(namespace, spec=NamespaceSpec(finalizers=["kubernetes"]), status=NamespaceStatus(phase="Active"))
 
 
 _Strategy = Callable[[Any, datetime.datetime, Lookup], Object]

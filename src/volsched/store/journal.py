@@ -225,6 +225,11 @@ class Journal:
                     self._commit()
             except sqlite3.Error as problem:
                 raise self._failed(problem) from problem
+            except BaseException:
+                # an interrupt: outside a batch the write is undone, inside one it stays as far as it came with its whole transaction
+                if self._depth == 0 and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def _begin(self) -> None:
         if self._failure is not None:

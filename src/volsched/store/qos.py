@@ -28,7 +28,7 @@ def qos_class(spec: PodSpec) -> str:
     if not requests and not limits:
         return "BestEffort"
     everywhere = all(part is not None and _sum([part.limits]).keys() == set(_COUNTED) for part in parts)
-    if everywhere and requests.keys() <= limits.keys() and all(limits[name] == value for name, value in requests.items()):
+    if everywhere and requests.keys() == limits.keys() and all(limits[name] == value for name, value in requests.items()):
         return "Guaranteed"
     return "Burstable"
 

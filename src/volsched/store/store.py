@@ -71,6 +71,8 @@ class Store:
         self._undelivered: deque[WatchEvent] = deque()
         self._delivering = False
         self._values: dict[tuple[str, str], bytes] = {}
+        # true while the file may be ahead of memory: an interrupt then leaves the file's counters alone, which are right
+        self._torn = False
         self._journal = Journal.open(path, retained=retained) if path is not None else None
         self.log = RunLog(clock, keep=keep_log)
         try:
@@ -124,7 +126,7 @@ class Store:
 
     def save(self) -> None:
         """Make durable what no write took along: the time that has passed and the log lines of calls."""
-        if self._journal is not None:
+        if self._journal is not None and not self._torn:
             self._journal.save(lines=self.log.unsaved, counters=self._counters(self.log.count, self.log.digest))
             self.log.saved()
 
@@ -434,12 +436,14 @@ class Store:
         what = f"{verb}/{subresource}" if subresource else verb
         event = WatchEvent(change, kind.name, stored, version)
         line = self.log.draft(f"write {user} {what} {key} {version} {crc:08x}")
+        self._torn = True
         if self._journal is not None:
             counters = self._counters(self.log.count + 1, self.log.digest_after(line), version=version)
             self._journal.write(event, body, crc, lines=[*self.log.unsaved, line], counters=counters)
         self._tables.apply(event)
         self.log.push(line)
         self.log.saved()
+        self._torn = False
         self._deliver(event)
         return stored
 
