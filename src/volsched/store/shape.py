@@ -5,6 +5,7 @@ Source: apiserver/pkg/registry/rest/{create,update}.go, and the strategies of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,23 @@ _DESIRED: Final = {
     kind.name: tuple(field.name for field in msgspec.structs.fields(kind.type) if field.name not in _NOT_DESIRED) for kind in KINDS.values()
 }
 
+# Plain strings of the Go types, for which empty and absent are one: (part, fields).
+_EMPTY_IS_ABSENT: Final[Mapping[str, Sequence[tuple[str, Sequence[str]]]]] = {
+    "Pod": (("spec", ("nodeName", "priorityClassName")), ("status", ("nominatedNodeName", "message", "reason"))),
+    "PersistentVolume": (("spec", ("storageClassName",)), ("status", ("message", "reason"))),
+    "PersistentVolumeClaim": (("spec", ("volumeName",)),),
+}
+
+
+def without_empty(obj: Any, kind: Kind) -> Any:
+    """The object without those empty strings that the API server does not store."""
+    for part, fields in _EMPTY_IS_ABSENT.get(kind.name, ()):
+        struct = getattr(obj, part)
+        changes: dict[str, Any] = {name: None for name in fields if struct is not None and getattr(struct, name) == ""}
+        if changes:
+            obj = replace(obj, **{part: replace(struct, **changes)})
+    return obj
+
 
 def tidy(obj: Any, kind: Kind) -> Any:
     """The object in the form it is stored in: type set, namespace set or absent, empty lists and maps of the metadata absent."""
@@ -35,7 +53,7 @@ def tidy(obj: Any, kind: Kind) -> Any:
         managedFields=None,
         selfLink=None,
     )
-    return replace(obj, apiVersion=kind.api_version, kind=kind.name, metadata=kept)
+    return without_empty(replace(obj, apiVersion=kind.api_version, kind=kind.name, metadata=kept), kind)
 
 
 def carried_over(new: Any, old: Any, kind: Kind) -> Any:

@@ -37,7 +37,7 @@ from volsched.store import admission, deletion, events, refusals
 from volsched.store.journal import Counters, Journal
 from volsched.store.patching import PatchError, PreconditionFailedError, json_patch, merge_patch
 from volsched.store.runlog import RunLog
-from volsched.store.shape import carried_over, check_finalizers, decoded, tidy, with_generation
+from volsched.store.shape import carried_over, check_finalizers, decoded, tidy, with_generation, without_empty
 from volsched.store.tables import RETAINED_DEFAULT, Tables
 
 T = TypeVar("T")
@@ -400,7 +400,7 @@ class Store:
         if subresource:
             if subresource != "status" or not kind.status:
                 raise refusals.no_subresource(kind, key)
-            new = replace(old, status=given.status)
+            new = without_empty(replace(old, status=given.status), kind)
         else:
             new = carried_over(tidy(given, kind), old, kind)
             if new == old:

@@ -325,3 +325,14 @@ def test_other_rooms_may_keep_bytes() -> None:
     store.put_value("csi", "gone", None)
     assert store.values("csi") == {"a": b"1", "b": b"2"} and list(store.values("csi")) == ["a", "b"]
     assert store.value("loop", "a") == b"3" and store.value("loop", "b") is None
+
+
+def test_an_empty_string_is_no_value_where_the_api_has_plain_strings() -> None:
+    store = make_store()
+    volume = store.create(make_pv("v", storage_class=""), user="admin")
+    assert volume.spec.storageClassName is None
+    assert store.create(make_pvc("c", storage_class="", volume=""), user="admin").spec.storageClassName == ""
+    assert store.get("PersistentVolumeClaim", "default", "c").spec.volumeName is None
+    emptied = replace(volume, status=replace(volume.status, message=""))
+    assert store.update(emptied, user="x", subresource="status") is volume
+    assert store.update(with_spec(volume, storageClassName=""), user="x") is volume
