@@ -25,6 +25,7 @@ from volsched.errors import CsiCode, CsiError
 NODE_METADATA: Final = "volsched-node-id"
 DEADLINE_TEXT: Final = "context deadline exceeded"
 RESPONSE_BYTES_MAX: Final = 64 << 20
+CONNECT_STEP_S: Final = 0.02
 
 _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
@@ -52,8 +53,7 @@ class GrpcClient:
         self._connect_timeout_s = connect_timeout_s
         self._channel = grpc.insecure_channel(f"unix:{self._path}", options=_OPTIONS)
         self._calls: dict[str, Any] = {}
-        self._ready = threading.Event()
-        self._channel.subscribe(self._on_connectivity)
+        self._connected = False
 
     def __enter__(self) -> GrpcClient:
         return self
@@ -75,23 +75,27 @@ class GrpcClient:
             send = self._calls[method] = self._channel.unary_unary(
                 full_method(method), request_serializer=codec.encode_request, response_deserializer=codec.decode_response
             )
-        if not self._ready.is_set():
+        connected, self._connected = self._connected, False
+        if not connected:
             self._connect(method, min(timeout_s, self._connect_timeout_s))
         try:
-            response: Message = send(request, timeout=timeout_s, metadata=((NODE_METADATA, node),) if node else None)
+            # A fresh connection is waited for; on one that was good a call that cannot be sent fails at once.
+            response: Message = send(
+                request, timeout=timeout_s, metadata=((NODE_METADATA, node),) if node else None, wait_for_ready=not connected
+            )
         except grpc.RpcError as error:
             raise self._error(method, error) from None
+        self._connected = True
         return response
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
         """Wait until the driver takes connections and says it is ready. Raises CsiError UNAVAILABLE, one line, when the time is over."""
-        step_s, left_s = 0.1, timeout_s
-        paused = threading.Event()
+        paused, left_s = threading.Event(), timeout_s
         while True:
             problem = why_unreachable(self._path)
             if problem is None:
                 try:
-                    answer = self.call("Probe", ProbeRequest(), timeout_s=max(step_s, left_s))
+                    answer = self.call("Probe", ProbeRequest(), timeout_s=max(CONNECT_STEP_S, left_s))
                     if isinstance(answer, ProbeResponse) and answer.ready is not False:
                         return
                     problem = "the driver is still starting"
@@ -101,26 +105,17 @@ class GrpcClient:
                     problem = error.detail
             if left_s <= 0:
                 raise CsiError(CsiCode.UNAVAILABLE, self._unreachable(problem), method="Probe")
-            paused.wait(step_s)
-            left_s -= step_s
+            paused.wait(CONNECT_STEP_S)
+            left_s -= CONNECT_STEP_S
 
     def _connect(self, method: str, timeout_s: float) -> None:
-        """Wait for a connection; a socket nobody serves by then is UNAVAILABLE."""
-        future = grpc.channel_ready_future(self._channel)
-        try:
-            future.result(timeout=timeout_s)
-        except grpc.FutureTimeoutError:
-            problem = why_unreachable(self._path)
-            if problem is not None:
-                raise CsiError(CsiCode.UNAVAILABLE, self._unreachable(problem), method=method) from None
-        finally:
-            future.cancel()
-
-    def _on_connectivity(self, state: Any) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            self._ready.set()
-        else:
-            self._ready.clear()
+        """Wait until somebody listens; a socket nobody serves by then is UNAVAILABLE."""
+        paused, left_s = threading.Event(), timeout_s
+        while (problem := why_unreachable(self._path)) is not None:
+            if left_s <= 0:
+                raise CsiError(CsiCode.UNAVAILABLE, self._unreachable(problem), method=method)
+            paused.wait(CONNECT_STEP_S)
+            left_s -= CONNECT_STEP_S
 
     def _unreachable(self, problem: str) -> str:
         return f"cannot reach the CSI driver at {self.endpoint}: {problem}"
@@ -128,9 +123,11 @@ class GrpcClient:
     def _error(self, method: str, error: Any) -> CsiError:
         code = CsiCode(error.code().value[0])
         detail = error.details() or ""
-        if code is CsiCode.DEADLINE_EXCEEDED:
-            detail = DEADLINE_TEXT
-        elif code is CsiCode.UNAVAILABLE and "received from peer" not in (error.debug_error_string() or ""):
-            # not the driver's answer: the connection failed
-            detail = self._unreachable(why_unreachable(self._path) or "the connection was lost during the call")
+        if code is CsiCode.UNAVAILABLE:
+            problem = why_unreachable(self._path)
+            detail = detail if problem is None else self._unreachable(problem)
+        else:
+            self._connected = True
+            if code is CsiCode.DEADLINE_EXCEEDED and detail.lower() == "deadline exceeded":  # gRPC's own text, not the driver's
+                detail = DEADLINE_TEXT
         return CsiError(code, detail or f"{method} failed without a text", method=method)

@@ -24,6 +24,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from volsched.errors import CsiCode, CsiError
 
 CHUNK_BYTES: Final = 1 << 16
+# Follows a packed tree: zeros at the end of a device are not kept apart from holes, and both files and tar streams may end in zeros.
+PACKED_END: Final = b"volsched tree"
 
 
 class Ref(NamedTuple):
@@ -110,7 +112,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
             else:
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
+    return stream.getvalue() + PACKED_END
 
 
 def unpack(device: bytes) -> dict[str, bytes]:
@@ -195,21 +197,22 @@ class MemoryData:
         self._mounts: dict[tuple[str, str], Access] = {}
 
     def create(self, volume_id: str, *, block: bool, size_bytes: int, source: Ref | None) -> None:
-        content: Tree | Device
         origin = None if source is None else self._get(source)
-        if isinstance(origin, Tree) and not block:
-            content = origin
-        elif isinstance(origin, Device) and not block:
-            content = Tree(unpack(origin.contents()))
-        else:
-            content = Device({}, size_bytes)
-            if isinstance(origin, Device):
+        content: Tree | Device
+        match origin:
+            case Tree() if not block:
+                content = origin
+            case Device() if not block:
+                content = Tree(unpack(origin.contents()))
+            case Device():
                 content = Device(origin.chunks, size_bytes)
-            elif isinstance(origin, Tree):
+            case Tree():
                 packed = pack(origin.files)
                 if len(packed) > size_bytes:
                     raise CsiError(CsiCode.OUT_OF_RANGE, f"the source's files need {len(packed)} bytes as a device, {size_bytes} are asked")
-                content = content.with_bytes(packed, 0)
+                content = Device({}, size_bytes).with_bytes(packed, 0)
+            case None:
+                content = Device({}, size_bytes) if block else Tree({})
         self._content[Ref("volumes", volume_id)] = content
 
     def resize(self, volume_id: str, size_bytes: int) -> None:
