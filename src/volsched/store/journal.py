@@ -216,6 +216,23 @@ class Journal:
                     self._commit()
 
     @contextlib.contextmanager
+    def atomic(self) -> Iterator[None]:
+        """As `batch`, but an exception takes the writes inside back."""
+        with self.batch():
+            with self._lock:
+                self._connection.execute("SAVEPOINT atomic")
+            try:
+                yield
+            except BaseException:
+                with self._lock:
+                    if self._connection.in_transaction:  # else a failed write has taken back everything already
+                        self._connection.execute("ROLLBACK TO atomic")
+                        self._connection.execute("RELEASE atomic")
+                raise
+            with self._lock:
+                self._connection.execute("RELEASE atomic")
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self._begin()

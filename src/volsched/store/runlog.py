@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,15 @@ from volsched.ports import Clock
 
 EMPTY_DIGEST: Final = bytes(32)
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+
+
+class LogMark(NamedTuple):
+    """A state of the log to come back to."""
+
+    sequence: int
+    digest: bytes
+    lines: int
+    unsaved: list[str]
 
 
 class RunLog:
@@ -81,6 +90,19 @@ class RunLog:
             self._lines.append(line)
         if self._unsaved is not None:
             self._unsaved.append(line)
+
+    # For writes that are taken back.
+
+    def mark(self) -> LogMark:
+        """Remember this state; `rollback` comes back to it."""
+        return LogMark(self._count, self._digest, len(self._lines), list(self.unsaved))
+
+    def rollback(self, mark: LogMark) -> None:
+        """Forget the lines since a mark."""
+        self._count, self._digest = mark.sequence, mark.digest
+        del self._lines[mark.lines :]
+        if self._unsaved is not None:
+            self._unsaved = list(mark.unsaved)
 
     # For a journal: lines of calls wait here until the next transaction takes them along.
 

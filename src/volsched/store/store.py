@@ -145,6 +145,36 @@ class Store:
             finally:
                 self.save()
 
+    @contextlib.contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All the writes inside or none: an exception takes them back, in memory and in the state file, as if they had not been asked for.
+
+        Subscribers hear of the changes when it ends.
+        """
+        tables, log = self._tables.mark(), self.log.mark()
+        seed, issued, values = self.uids.seed, self.uids.issued, dict(self._values)
+        waiting, outermost = len(self._undelivered), not self._delivering
+        self._delivering = True
+        try:
+            with self._journal.atomic() if self._journal is not None else contextlib.nullcontext():
+                yield
+                self.save()
+        except BaseException:
+            self._tables.rollback(tables)
+            self.log.rollback(log)
+            self.uids.resume(seed=seed, issued=issued)
+            self._values = values
+            while len(self._undelivered) > waiting:
+                self._undelivered.pop()
+            self._torn = False
+            raise
+        finally:
+            self._tables.release()
+            if outermost:
+                self._delivering = False
+        if outermost:
+            self._deliver_waiting()
+
     # reading
 
     @property
@@ -460,8 +490,10 @@ class Store:
     def _deliver(self, event: WatchEvent) -> None:
         """Tell the subscribers; a change made by one of them waits until all have heard of this one."""
         self._undelivered.append(event)
-        if self._delivering:
-            return
+        if not self._delivering:
+            self._deliver_waiting()
+
+    def _deliver_waiting(self) -> None:
         self._delivering = True
         try:
             while self._undelivered:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from volsched.api.kinds import KINDS, Key, key_of
 from volsched.api.watch import Change, WatchEvent
@@ -19,6 +19,14 @@ from volsched.api.watch import Change, WatchEvent
 RETAINED_DEFAULT: Final = 10_000
 
 _Name = tuple[str, str]  # namespace, name
+
+
+class Mark(NamedTuple):
+    """A state to come back to: the version, and the lengths of the history and of the undo list."""
+
+    version: int
+    history: int
+    undo: int
 
 
 class Tables:
@@ -33,6 +41,8 @@ class Tables:
         self._ordered: dict[str, list[_Name]] = {}
         self._history: list[WatchEvent] = []
         self._in_namespace: Counter[str] = Counter()
+        self._marks = 0
+        self._undo: list[tuple[Key, Any | None]] = []  # what stood at a key before each change since the oldest mark
 
     def __len__(self) -> int:
         return sum(len(table) for table in self._objects.values())
@@ -79,18 +89,49 @@ class Tables:
         self._history = list(events)
         self.floor = version - len(self._history)
 
+    # taking changes back
+
+    def mark(self) -> Mark:
+        """Remember this state; `rollback` comes back to it. Every mark is ended by `release`, the youngest first."""
+        self._marks += 1
+        return Mark(self.version, len(self._history), len(self._undo))
+
+    def rollback(self, mark: Mark) -> None:
+        """Undo everything since a mark."""
+        for key, old in reversed(self._undo[mark.undo :]):
+            if old is None:
+                self._drop(key)
+            else:
+                self.put(old)
+        del self._undo[mark.undo :]
+        del self._history[mark.history :]
+        self.version = mark.version
+
+    def release(self) -> None:
+        """End the youngest mark."""
+        self._marks -= 1
+        if not self._marks:
+            self._undo.clear()
+            self._cut()
+
     # writing
 
     def apply(self, event: WatchEvent) -> None:
         """Carry out a change and remember it. Its version has to be the next one."""
         assert event.resource_version == self.version + 1, (event.resource_version, self.version)
         key = key_of(event.object)
+        if self._marks:
+            self._undo.append((key, self.get(key)))
         if event.change is Change.DELETED:
             self._drop(key)
         else:
             self.put(event.object)
         self.version = event.resource_version
         self._history.append(event)
+        if not self._marks:
+            self._cut()
+
+    def _cut(self) -> None:
         if len(self._history) >= 2 * self.retained:
             cut = len(self._history) - self.retained
             del self._history[:cut]
