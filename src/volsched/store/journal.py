@@ -79,6 +79,7 @@ class Journal:
         try:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                _sync_directory(path.parent)
         except OSError as problem:
             raise StateError(f"state file {path}: cannot be created: {problem.strerror}") from problem
         if not path.is_file():
@@ -271,6 +272,15 @@ class Journal:
         refusal = _as_state_error(self.path, problem)
         self._failure = str(refusal)
         return refusal
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the name of a new file survive a power cut; the file's content is SQLite's business."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,8 +205,40 @@ class StoreAgainstModel(RuleBasedStateMachine):
             assert found == known
 
 
+class StoreInAFileAgainstModel(StoreAgainstModel):
+    """The same, with a state file that is closed and opened again at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = Path(self.directory.name) / "state.db"
+        self.store = make_store(retained=20, path=self.path)
+
+    @rule()
+    def reopen(self) -> None:
+        log = (self.store.log.count, self.store.log.hash)
+        self.store.close()
+        self.store = make_store(retained=20, path=self.path, seed=99)
+        assert (self.store.log.count, self.store.log.hash) == log
+
+    @rule(key=st.sampled_from(KEYS))
+    def take_back(self, key: Key) -> None:
+        with pytest.raises(ZeroDivisionError), self.store.atomic():
+            if self.store.raw(key) is None:
+                self.store.create(make(key, ()), user="test")
+            else:
+                self.store.delete(*key, user="test")
+            _ = 1 // 0
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.directory.cleanup()
+
+
 StoreAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+StoreInAFileAgainstModel.TestCase.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 TestStoreAgainstModel = StoreAgainstModel.TestCase
+TestStoreInAFileAgainstModel = StoreInAFileAgainstModel.TestCase
 
 
 def test_the_model_itself_would_notice() -> None:
