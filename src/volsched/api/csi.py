@@ -481,7 +481,9 @@ def _wire_json(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return [_wire_json(item, None) for item in value]
     if isinstance(value, datetime.datetime):
-        return value.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+        # protobuf prints 0, 3 or 6 digits of a second
+        digits = "milliseconds" if value.microsecond and value.microsecond % 1000 == 0 else "auto"
+        return value.astimezone(datetime.UTC).isoformat(timespec=digits).replace("+00:00", "Z")
     if isinstance(value, int) and not isinstance(value, bool) and kind in _WIDE:
         return str(value)
     return value
