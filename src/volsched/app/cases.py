@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ from volsched.rules.selectors import IN
 from volsched.rules.volumes import ANN_BIND_COMPLETED, ANN_BOUND_BY_CONTROLLER, bound_to, class_of, requested_storage
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_PREFILTER_FAILURE: Final = re.compile(r'running PreFilter plugin "([^"]*)": ')
 
 
 def read_lines(source: Path | BinaryIO, *, name: str | None = None) -> Iterator[dict[str, Json]]:
@@ -124,7 +126,7 @@ def verdict(case: Mapping[str, Json], make_engine: Callable[[], SchedulingEngine
 def decision_fields(decision: Decision) -> dict[str, Json]:
     """A decision as JSON. Scores are there even where a single node fits; if they cannot be worked out, the case counts as failed."""
     if decision.error is not None:
-        return {"error": decision.error}
+        return _failure(decision.error)
     if decision.prefilter is not None:
         return {"prefilter": _rejection(decision.prefilter), "message": decision.message()}
     feasible = decision.feasible()
@@ -133,7 +135,7 @@ def decision_fields(decision: Decision) -> dict[str, Json]:
         try:
             fields = {"scores": decision.scores(), "total": decision.totals(), "best": decision.best()}
         except EngineError as problem:
-            return {"error": str(problem)}
+            return _failure(str(problem))
     plans = {node: _volumes(decision, node) for node in sorted(feasible)}
     answer: dict[str, Json] = {
         "rejected": {node: _rejection(rejection) for node, rejection in sorted(decision.rejected().items())},
@@ -144,6 +146,12 @@ def decision_fields(decision: Decision) -> dict[str, Json]:
     if not feasible:
         answer["message"] = decision.message()
     return {field: value for field, value in answer.items() if value}
+
+
+def _failure(text: str) -> dict[str, Json]:
+    """A cycle that failed. Recordings keep a PreFilter that failed as its status, and any other failure as an error."""
+    found = _PREFILTER_FAILURE.match(text)
+    return {"prefilter": {"plugin": found.group(1), "code": "Error", "reasons": [text]}} if found else {"error": text}
 
 
 def _rejection(rejection: Rejection) -> dict[str, Json]:
@@ -184,7 +192,7 @@ class Steps:
         pod = _pod(step["pod"], f"{path}.pod")
         decision = self._engine.decide(pod)
         if decision.error is not None:
-            return {"error": decision.error}
+            return _failure(decision.error)
         if decision.prefilter is not None:
             return {"prefilter": _rejection(decision.prefilter), "message": decision.message()}
         if not decision.feasible():

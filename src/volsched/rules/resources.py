@@ -177,8 +177,8 @@ def _resize_is_infeasible(pod: Pod) -> bool:
     return any(condition.type == "PodResizePending" and condition.reason == "Infeasible" for condition in conditions)
 
 
-def _status_sources(pod: Pod) -> tuple[_RequestsOf, _RequestsOf]:
-    """Requests of a container as allocated and as in force; each falls back to the one before, the first to the spec."""
+def _granted_sources(pod: Pod, in_spec: _RequestsOf) -> tuple[_RequestsOf, _RequestsOf]:
+    """Requests of a container as allocated and as in force; each falls back to the one before, the first to `in_spec`."""
     status = pod.status
     statuses: dict[str, ContainerStatus] = {}
     for item in ((status.containerStatuses if status else None) or []) + ((status.initContainerStatuses if status else None) or []):
@@ -188,7 +188,7 @@ def _status_sources(pod: Pod) -> tuple[_RequestsOf, _RequestsOf]:
         found = statuses.get(container.name)
         if found is not None and found.allocatedResources is not None:
             return quantities(found.allocatedResources)
-        return _container_requests(container)
+        return in_spec(container)
 
     def in_force(container: Container) -> Quantities:
         found = statuses.get(container.name)
@@ -197,6 +197,13 @@ def _status_sources(pod: Pod) -> tuple[_RequestsOf, _RequestsOf]:
         return allocated(container)
 
     return allocated, in_force
+
+
+def _highest(*listed: Mapping[str, Quantity]) -> Quantities:
+    highest: Quantities = {}
+    for amounts in listed:
+        _raise_to(highest, amounts)
+    return highest
 
 
 def pod_requests(
@@ -208,30 +215,33 @@ def pod_requests(
 ) -> Quantities:
     """What a pod asks for by resource name, overhead included.
 
-    use_status: the pod is on a node, so what its status says was granted counts too. pod_level: whether spec.resources replaces the
-    containers' sum. container_defaults: requests assumed for each container that does not name the resource.
+    use_status: the pod is on a node, so what its status says was granted counts too, and when a resize was found infeasible what the spec
+    asks for does not. pod_level: whether spec.resources replaces the containers' sum. container_defaults: requests assumed for each
+    container that does not name the resource.
     """
     defaults = container_defaults or {}
+    status = pod.status if use_status else None
+    allocated = status.allocatedResources if status else None
+    in_force = status.resources.requests if status and status.resources else None
+    spec_counts = status is None or not _resize_is_infeasible(pod)
+
+    def in_spec(container: Container) -> Quantities:
+        return _container_requests(container) if spec_counts else {}
 
     def total(requests_of: _RequestsOf) -> Quantities:
         return _aggregate(pod, lambda container: _with_defaults(requests_of(container), defaults))
 
-    from_spec = total(_container_requests)
+    if status is None:
+        amounts = total(in_spec)
+    elif allocated is not None and in_force is not None:
+        amounts = _highest(total(in_spec), quantities(allocated), quantities(in_force))
+    else:
+        amounts = _highest(total(in_spec), *(total(source) for source in _granted_sources(pod, in_spec)))
     level = pod_level_requests(pod) if pod_level else {}
-    from_spec.update(level)
-    amounts = from_spec
-    if use_status and pod.status is not None:
-        amounts = {} if _resize_is_infeasible(pod) else from_spec
-        granted = quantities(pod.status.allocatedResources)
-        in_force = quantities(pod.status.resources.requests if pod.status.resources else None)
-        if pod.status.allocatedResources is not None and pod.status.resources is not None and pod.status.resources.requests is not None:
-            _raise_to(amounts, granted)
-            _raise_to(amounts, in_force)
-        else:
-            for source in _status_sources(pod):
-                aggregate = total(source)
-                aggregate.update(level)
-                _raise_to(amounts, aggregate)
+    if level:
+        if status is not None and status.resources is not None:
+            level = _highest(level if spec_counts else {}, quantities(allocated), quantities(in_force))
+        amounts.update({name: amount for name, amount in level.items() if is_pod_level_resource(name)})
     _add(amounts, quantities(pod.spec.overhead if pod.spec else None))
     return amounts
 

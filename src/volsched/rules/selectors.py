@@ -15,13 +15,14 @@ Source: apimachinery/pkg/labels/selector.go, apimachinery/pkg/fields/selector.go
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lightkube.models.meta_v1 import LabelSelector
 
 from volsched.errors import InputError
 from volsched.rules.numbers import parse_int64
+from volsched.rules.texts import aggregated, json_list, quoted
 
 IN: Final = "In"
 NOT_IN: Final = "NotIn"
@@ -30,28 +31,75 @@ DOES_NOT_EXIST: Final = "DoesNotExist"
 GT: Final = "Gt"
 LT: Final = "Lt"
 
-LABEL_VALUE_CHARACTERS_MAX: Final = 63
-LABEL_PREFIX_CHARACTERS_MAX: Final = 253
+LABEL_VALUE_BYTES_MAX: Final = 63
+LABEL_PREFIX_BYTES_MAX: Final = 253
+
+NODE_OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST, GT, LT)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 
+_CHARACTERS: Final = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+_KEY_RULE: Final = (
+    f"{_CHARACTERS} (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_RULE: Final = (
+    f"a valid label must be an empty string or {_CHARACTERS.removeprefix('must ')} (e.g. 'MyValue',  or 'my_value',  or '12345', "
+    "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_PREFIX_RULE: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+
 
 class SelectorError(ValueError):
-    """A selector that no object can be compared with."""
+    """A selector that no object can be compared with; `problems` are what is wrong, each with the field it is wrong in."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(aggregated(problems))
+
+
+def label_key_problems(key: str) -> list[str]:
+    """What keeps the text from being a qualified name: an optional DNS subdomain and a slash, then a name of at most 63 characters."""
+    parts = key.split("/")
+    if len(parts) > 2:
+        return [f"a valid label key {_KEY_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+    problems: list[str] = []
+    if len(parts) == 2:
+        prefix = parts[0]
+        if not prefix:
+            problems.append("prefix part must be non-empty")
+        else:
+            if len(prefix.encode()) > LABEL_PREFIX_BYTES_MAX:
+                problems.append(f"prefix part must be no more than {LABEL_PREFIX_BYTES_MAX} bytes")
+            if not _SUBDOMAIN.fullmatch(prefix):
+                problems.append(f"prefix part {_PREFIX_RULE}")
+    name = parts[-1]
+    if not name:
+        problems.append("name part must be non-empty")
+    elif len(name.encode()) > LABEL_VALUE_BYTES_MAX:
+        problems.append(f"name part must be no more than {LABEL_VALUE_BYTES_MAX} bytes")
+    if not _NAME.fullmatch(name):
+        problems.append(f"name part {_KEY_RULE}")
+    return problems
+
+
+def label_value_problems(value: str) -> list[str]:
+    """What keeps the text from being a label's value; the empty text is one."""
+    problems: list[str] = []
+    if len(value.encode()) > LABEL_VALUE_BYTES_MAX:
+        problems.append(f"must be no more than {LABEL_VALUE_BYTES_MAX} bytes")
+    if value and not _NAME.fullmatch(value):
+        problems.append(_VALUE_RULE)
+    return problems
 
 
 def is_label_key(key: str) -> bool:
-    """Whether the text is a qualified name: an optional DNS subdomain and a slash, then a name of at most 63 characters."""
-    prefix, slash, name = key.rpartition("/")
-    if slash and not (len(prefix) <= LABEL_PREFIX_CHARACTERS_MAX and _SUBDOMAIN.fullmatch(prefix)):
-        return False
-    return len(name) <= LABEL_VALUE_CHARACTERS_MAX and _NAME.fullmatch(name) is not None
-
-
-def is_label_value(value: str) -> bool:
-    """Whether the text may be a label's value; the empty text may."""
-    return not value or (len(value) <= LABEL_VALUE_CHARACTERS_MAX and _NAME.fullmatch(value) is not None)
+    """Whether the text may be a label's key."""
+    return not label_key_problems(key)
 
 
 class Requirement(NamedTuple):
@@ -62,27 +110,37 @@ class Requirement(NamedTuple):
     values: tuple[str, ...]
 
     @classmethod
-    def make(cls, key: str, operator: str, values: Iterable[str] | None) -> Requirement:
-        """A checked requirement. Raises SelectorError for an unknown operator, key, value or number of values (spec 6.1)."""
+    def make(cls, key: str, operator: str, values: Sequence[str] | None, *, path: str = "") -> Requirement:
+        """A checked requirement. Raises SelectorError for an unknown operator, key, value or number of values (spec 6.1).
+
+        `path` is where the requirement stands, such as `[0].matchExpressions[1]`; fields in messages are below it.
+        """
+        dot = f"{path}." if path else ""
+        if operator not in NODE_OPERATORS:
+            supported = ", ".join(quoted(name) for name in NODE_OPERATORS)
+            raise SelectorError(f"{dot}operator: Unsupported value: {quoted(operator)}: supported values: {supported}")
         listed = tuple(values or ())
-        if not is_label_key(key):
-            raise SelectorError(f'key: Invalid value: "{key}": not a qualified label name')
-        if operator in (IN, NOT_IN):
-            if not listed:
-                raise SelectorError("values: Invalid value: for 'in', 'notin' operators, values set can't be empty")
-        elif operator in (EXISTS, DOES_NOT_EXIST):
-            if listed:
-                raise SelectorError("values: Invalid value: values set must be empty for exists and does not exist")
+        problems: list[str] = []
+        if wrong := label_key_problems(key):
+            problems.append(f"{dot}key: Invalid value: {quoted(key)}: {'; '.join(wrong)}")
+        counted = f"{dot}values: Invalid value: {json_list(values)}:"
+        if operator in (IN, NOT_IN) and not listed:
+            problems.append(f"{counted} for 'in', 'notin' operators, values set can't be empty")
+        elif operator in (EXISTS, DOES_NOT_EXIST) and listed:
+            problems.append(f"{counted} values set must be empty for exists and does not exist")
         elif operator in (GT, LT):
             if len(listed) != 1:
-                raise SelectorError("values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required")
-            if parse_int64(listed[0]) is None:
-                raise SelectorError(f"values[0]: Invalid value: \"{listed[0]}\": for 'Gt', 'Lt' operators, the value must be an integer")
-        else:
-            raise SelectorError(f'"{operator}" is not a valid label selector operator')
+                problems.append(f"{counted} for 'Gt', 'Lt' operators, exactly one value is required")
+            problems += [
+                f"{dot}values[{index}]: Invalid value: {quoted(value)}: for 'Gt', 'Lt' operators, the value must be an integer"
+                for index, value in enumerate(listed)
+                if parse_int64(value) is None
+            ]
         for index, value in enumerate(listed):
-            if not is_label_value(value):
-                raise SelectorError(f'values[{index}][{key}]: Invalid value: "{value}": not a valid label value')
+            if wrong := label_value_problems(value):
+                problems.append(f"{dot}values[{index}][{key}]: Invalid value: {quoted(value)}: {'; '.join(wrong)}")
+        if problems:
+            raise SelectorError(*problems)
         return cls(key, operator, listed)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -138,8 +196,9 @@ def compile_selector(selector: LabelSelector | None) -> Selector:
     requirements = [Requirement.make(key, IN, (value,)) for key, value in sorted((selector.matchLabels or {}).items())]
     for expression in selector.matchExpressions or ():
         if expression.operator not in (IN, NOT_IN, EXISTS, DOES_NOT_EXIST):
-            raise SelectorError(f'"{expression.operator}" is not a valid label selector operator')
-        requirements.append(Requirement.make(expression.key, expression.operator, expression.values))
+            raise SelectorError(f"{quoted(expression.operator)} is not a valid label selector operator")
+        # upstream copies the values first, which turns an empty list into none; the message shows it
+        requirements.append(Requirement.make(expression.key, expression.operator, expression.values or None))
     return Selector(tuple(requirements))
 
 

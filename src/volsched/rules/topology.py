@@ -25,6 +25,7 @@ from lightkube.models.core_v1 import (
 
 from volsched.api.edit import labels_of
 from volsched.rules.selectors import IN, NOT_IN, Requirement, SelectorError
+from volsched.rules.texts import json_list, quoted
 
 ZONE: Final = "topology.kubernetes.io/zone"
 REGION: Final = "topology.kubernetes.io/region"
@@ -49,10 +50,13 @@ class _Term(NamedTuple):
         return not fields or all((fields.get(key, "") == value) is equal for key, value, equal in self.fields)
 
 
-def _field_requirement(requirement: NodeSelectorRequirement) -> tuple[str, str, bool]:
+def _field_requirement(requirement: NodeSelectorRequirement, path: str) -> tuple[str, str, bool]:
+    if requirement.operator not in (IN, NOT_IN):
+        supported = f"supported values: {quoted(IN)}, {quoted(NOT_IN)}"
+        raise SelectorError(f"{path}.operator: Unsupported value: {quoted(requirement.operator)}: {supported}")
     values = requirement.values or []
-    if requirement.operator not in (IN, NOT_IN) or len(values) != 1:
-        raise SelectorError(f'"{requirement.operator}" with {len(values)} values is not a valid field selector')
+    if len(values) != 1:
+        raise SelectorError(f"{path}.values: Invalid value: {json_list(requirement.values)}: must have one element")
     return requirement.key, values[0], requirement.operator == IN
 
 
@@ -60,12 +64,24 @@ def _is_empty(term: NodeSelectorTerm) -> bool:
     return not term.matchExpressions and not term.matchFields
 
 
-def _compile(term: NodeSelectorTerm) -> _Term:
-    """Raises SelectorError when any requirement of the term is invalid."""
-    return _Term(
-        tuple(Requirement.make(item.key, item.operator, item.values) for item in term.matchExpressions or ()),
-        tuple(_field_requirement(item) for item in term.matchFields or ()),
-    )
+def _compile(term: NodeSelectorTerm, path: str = "") -> _Term:
+    """Raises SelectorError with everything that is wrong with the term, `path` being where it stands."""
+    labels: list[Requirement] = []
+    fields: list[tuple[str, str, bool]] = []
+    problems: list[str] = []
+    for index, item in enumerate(term.matchExpressions or ()):
+        try:
+            labels.append(Requirement.make(item.key, item.operator, item.values, path=f"{path}.matchExpressions[{index}]"))
+        except SelectorError as problem:
+            problems += problem.problems
+    for index, item in enumerate(term.matchFields or ()):
+        try:
+            fields.append(_field_requirement(item, f"{path}.matchFields[{index}]"))
+        except SelectorError as problem:
+            problems += problem.problems
+    if problems:
+        raise SelectorError(*problems)
+    return _Term(tuple(labels), tuple(fields))
 
 
 def node_selector_matches(selector: NodeSelector | None, labels: Mapping[str, str] | None, *, fields: Mapping[str, str] | None) -> bool:
@@ -131,7 +147,17 @@ class PreferredTerms:
     """A pod's preferred node affinity, compiled once for all nodes. Raises SelectorError if a term that counts is invalid."""
 
     def __init__(self, terms: Iterable[PreferredSchedulingTerm]) -> None:
-        self._terms = [(term.weight, _compile(term.preference)) for term in terms if term.weight and not _is_empty(term.preference)]
+        self._terms: list[tuple[int, _Term]] = []
+        problems: list[str] = []
+        for index, term in enumerate(terms):
+            if not term.weight or _is_empty(term.preference):
+                continue
+            try:
+                self._terms.append((term.weight, _compile(term.preference, f"[{index}]")))
+            except SelectorError as problem:
+                problems += problem.problems
+        if problems:
+            raise SelectorError(*problems)
 
     def weight(self, node: Node) -> int:
         """Sum of the weights of the terms that the node matches."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from lightkube.models.core_v1 import (
     CSIPersistentVolumeSource,
@@ -26,6 +27,7 @@ from lightkube.models.storage_v1 import CSINode
 
 from volsched.api.edit import annotations_of, labels_of, replace, with_spec
 from volsched.rules.selectors import IN
+from volsched.rules.texts import quoted
 from volsched.rules.topology import BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER
 
 ANN_MIGRATED_PLUGINS: Final = "storage.alpha.kubernetes.io/migrated-plugins"
@@ -37,8 +39,13 @@ CINDER: Final = "kubernetes.io/cinder"
 PORTWORX: Final = "kubernetes.io/portworx-volume"
 
 _UNSPECIFIED: Final = "UNSPECIFIED"
+_AZURE_DEFAULT_KIND: Final = "Shared"  # what the API server fills in
 _EBS_PREFIX: Final = "aws://"
 _EBS_ID: Final = re.compile(r"vol-[^/]*")
+_URL_USER: Final = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
+_URL_HOST: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]<>\"%]")
+_ASCII_END: Final = 0x80
+_ASCII_LAST: Final = "\x7f"
 
 
 class TranslationError(ValueError):
@@ -116,18 +123,61 @@ def is_migrated_on(csi_node: CSINode | None, plugin: str) -> bool:
 # Handles ------------------------------------------------------------------------------------------------------------------------------
 
 
+def _check_escapes(text: str, *, host: bool) -> None:
+    """Percent signs introduce two hexadecimal digits; a host may not escape what could be written plainly."""
+    for match in re.finditer(r"%(.{0,2})", text):
+        digits = match.group(1)
+        if not re.fullmatch(r"[0-9A-Fa-f]{2}", digits) or (host and int(digits, 16) < _ASCII_END and digits != "25"):
+            raise TranslationError(f"invalid URL escape {quoted(match.group())}")
+
+
+def _check_host(authority: str) -> None:
+    user, at, host = authority.rpartition("@")
+    if at and not _URL_USER.fullmatch(user):
+        raise TranslationError("net/url: invalid userinfo")
+    if host.startswith("["):
+        _address, bracket, after = host.rpartition("]")
+        if not bracket:
+            raise TranslationError("missing ']' in host")
+    else:
+        after = host[host.find(":") :] if ":" in host else ""
+    if after and not re.fullmatch(r":[0-9]*", after):
+        raise TranslationError(f"invalid port {quoted(after)} after host")
+    _check_escapes(host, host=True)
+    wrong = next((character for character in host if character < _ASCII_LAST and not _URL_HOST.fullmatch(character)), None)
+    if wrong is not None:
+        raise TranslationError(f"invalid character {quoted(wrong)} in host name")
+
+
+def _url_path(text: str) -> str:
+    """The path of `aws://<zone>/<id>`, percent signs resolved. Raises TranslationError with what a URL parser says of a malformed one."""
+    if any(character < " " or character == _ASCII_LAST for character in text):
+        raise TranslationError("net/url: invalid control character in URL")
+    before_fragment, _hash, _fragment = text.partition("#")
+    address, _question, _query = before_fragment.partition("?")
+    authority, slash, path = address[len(_EBS_PREFIX) :].partition("/")
+    _check_host(authority)
+    _check_escapes(path, host=False)
+    return slash + unquote(path)
+
+
 def _ebs_handle(volume_id: str) -> str:
     if not volume_id.startswith(_EBS_PREFIX):
         return volume_id
-    _zone, _slash, path = volume_id[len(_EBS_PREFIX) :].partition("/")
+    untranslated = "failed to translate Kubernetes ID to EBS Volume ID"
+    try:
+        path = _url_path(volume_id)
+    except TranslationError as problem:
+        raise TranslationError(f"{untranslated} Invalid disk name ({volume_id}): parse {quoted(volume_id)}: {problem}") from problem
     handle = path.strip("/")
     if not _EBS_ID.fullmatch(handle):
-        raise TranslationError(f"invalid format for AWS volume ({volume_id})")
+        raise TranslationError(f"{untranslated} Invalid format for AWS volume ({volume_id})")
     return handle
 
 
 def _azure_handle(disk_uri: str, kind: str | None) -> str:
-    if kind is not None and kind.lower() != "managed":
+    kind = kind or _AZURE_DEFAULT_KIND
+    if kind.lower() != "managed":
         raise TranslationError(f"kind({kind}) is not supported in csi migration")
     return disk_uri
 
@@ -137,10 +187,12 @@ def _gce_region(zones: list[str]) -> str:
     for zone in zones:
         parts = zone.split("-")
         if len(parts) != 3:
-            raise TranslationError(f"failed to get region from zones: zone {zone} is not of the form <a>-<b>-<c>")
+            expected = "zone in unexpected format, expected: {locale}-{region}-{zone}"
+            raise TranslationError(f"failed to get region from zones: {expected}, got: {zone}")
         regions.add("-".join(parts[:2]))
     if len(regions) != 1:
-        raise TranslationError(f"failed to get region from zones: zones {zones} are in different regions")
+        listed = " ".join(f"{region}:{{}}" for region in sorted(regions))
+        raise TranslationError(f"failed to get region from zones: multiple or no regions gotten from zones, got: map[{listed}]")
     return regions.pop()
 
 

@@ -68,8 +68,9 @@ def _terms_of(pod: Pod, *, strict: bool) -> _Terms:
     affinity = pod.spec.affinity if pod.spec else None
     near = affinity.podAffinity if affinity else None
     far = affinity.podAntiAffinity if affinity else None
+    problems: list[str] = []
 
-    def checked(terms: Sequence[PodAffinityTerm] | Sequence[WeightedPodAffinityTerm] | None, sign: int) -> list[_Term]:
+    def checked(terms: Sequence[PodAffinityTerm] | Sequence[WeightedPodAffinityTerm] | None, sign: int, what: str) -> list[_Term]:
         try:
             return [
                 _Term.of(pod, term.podAffinityTerm, sign * term.weight)
@@ -77,17 +78,19 @@ def _terms_of(pod: Pod, *, strict: bool) -> _Terms:
                 else _Term.of(pod, term)
                 for term in terms or ()
             ]
-        except SelectorError:
-            if strict:
-                raise
+        except SelectorError as problem:
+            problems.append(f"{what}: {problem}")
             return []
 
-    return _Terms(
-        checked(near.requiredDuringSchedulingIgnoredDuringExecution if near else None, 1),
-        checked(far.requiredDuringSchedulingIgnoredDuringExecution if far else None, 1),
-        checked(near.preferredDuringSchedulingIgnoredDuringExecution if near else None, 1)
-        + checked(far.preferredDuringSchedulingIgnoredDuringExecution if far else None, -1),
+    terms = _Terms(
+        checked(near.requiredDuringSchedulingIgnoredDuringExecution if near else None, 1, "requiredAffinityTerms"),
+        checked(far.requiredDuringSchedulingIgnoredDuringExecution if far else None, 1, "requiredAntiAffinityTerms"),
+        checked(near.preferredDuringSchedulingIgnoredDuringExecution if near else None, 1, "preferredAffinityTerms")
+        + checked(far.preferredDuringSchedulingIgnoredDuringExecution if far else None, -1, "preferredAntiAffinityTerms"),
     )
+    if strict and problems:
+        raise SelectorError(*problems)
+    return terms
 
 
 def _add(counts: _Counts, node: NodeInfo, term: _Term, amount: int) -> None:

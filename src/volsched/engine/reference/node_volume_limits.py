@@ -114,7 +114,8 @@ class NodeVolumeLimits(Plugin):
                     try:
                         translated = translate_inline(volume)
                     except TranslationError as problem:
-                        raise _Unusable(failed(str(problem))) from problem
+                        text = f"converting volume({volume.name}) from inline to csi: {problem}"
+                        raise _Unusable(failed(text)) from problem
                     if translated is not None:
                         found[translated.driver, translated.handle] = None
                 continue

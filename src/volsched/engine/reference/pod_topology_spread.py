@@ -140,7 +140,7 @@ class PodTopologySpread(Plugin):
         try:
             self._hard = self._own(_HARD)
         except SelectorError as problem:
-            return failed(f"obtaining pod's hard topology spread constraints: {problem}"), None
+            return failed(f"get constraints from pod: obtaining pod's hard topology spread constraints: {problem}"), None
         if not self._hard:
             return SKIP, None
         self._hard_counts = [{} for _ in self._hard]
@@ -203,7 +203,7 @@ class PodTopologySpread(Plugin):
             try:
                 self._soft = self._own(_SOFT)
             except SelectorError as problem:
-                return failed(f"obtaining pod's soft topology spread constraints: {problem}")
+                return failed(f"calculating preScoreState: obtaining pod's soft topology spread constraints: {problem}")
         else:
             selector = self._default_selector()
             self._soft = [] if selector.is_empty else [_Constraint(key, skew, selector) for key, skew in _SYSTEM_DEFAULTS]

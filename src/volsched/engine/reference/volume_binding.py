@@ -170,7 +170,7 @@ class VolumeBinding(Plugin):
             try:
                 pv = translate_for_node(pv, self.cluster.csi_nodes.get(node.name))
             except TranslationError as problem:
-                raise _Failure(str(problem)) from problem
+                raise _Failure(f"could not translate pv: {problem}") from problem
             if not pv_reachable(pv, node.labels):
                 return False, True
         return True, True
