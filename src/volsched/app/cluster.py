@@ -15,17 +15,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
-from volsched.api.kinds import Json, Key, key_of, meta
+from volsched.api.kinds import KINDS, Json, Key, key_of, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.app import apply as applying
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
 from volsched.app.runner import CsiCallRecord, Runner
+from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache
 from volsched.controllers.attach_detach import AttachDetach
-from volsched.controllers.ephemeral import EphemeralVolumes
+from volsched.controllers.ephemeral import Ephemeral
 from volsched.controllers.garbage import GarbageCollector
 from volsched.controllers.kubelet import InstantKubelet, Kubelet
-from volsched.controllers.protection import ClaimProtection, VolumeProtection
+from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
 from volsched.controllers.snapshot_common import SnapshotController
 from volsched.engine.decision import TieBreak
@@ -89,6 +90,7 @@ class Cluster:
         self.loop = Loop(self.clock)
         self.store.subscribe(self._on_change)
         self.runner = Runner(self.loop, self.store, clients=lambda name: self.drivers.client(name), trace=trace)
+        self._engine_name, self._tie_break = engine, tie_break
         self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0)
         self.scheduler = Scheduler(self.clock, self.engine, prefer=prefer)
         self._kubelet = kubelet
@@ -122,9 +124,17 @@ class Cluster:
         self._begun = True
         self.drivers.start()
         self.runner.add(self.scheduler, priority=PRIORITY_SCHEDULER)
-        for controller in (PVBinder, ClaimProtection, VolumeProtection, AttachDetach, SnapshotController, GarbageCollector):
-            self.runner.add(controller(self.clock), priority=PRIORITY_CONTROLLER)
-        self.runner.add(EphemeralVolumes(self.clock), priority=PRIORITY_EPHEMERAL)
+        for controller in (
+            PVBinder(self.clock),
+            ClaimProtection(self.clock),
+            VolumeProtection(),
+            AttributesClassProtection(),
+            AttachDetach(self.clock),
+            SnapshotController(self.clock),
+            GarbageCollector(self.clock),
+        ):
+            self.runner.add(controller, priority=PRIORITY_CONTROLLER)
+        self.runner.add(Ephemeral(), priority=PRIORITY_EPHEMERAL)
         kubelet = InstantKubelet(self.clock) if self._kubelet == "instant" else Kubelet(self.clock, root=self._kubelet_root)
         self.runner.add(kubelet, priority=PRIORITY_KUBELET)
 
@@ -215,6 +225,16 @@ class Cluster:
         key = key_of(obj)
         uid = meta(obj).uid
         return [event for event in self.events_named(key.kind, key.namespace, key.name) if event.involvedObject.uid in (uid, None)]
+
+    def fresh_cache(self, *, without: Key | None = None) -> SchedulerCache:
+        """A scheduler's cache of its own over the objects as they are now, for questions; one object may be left out."""
+        cache = SchedulerCache(make_engine(self._engine_name, tie_break=self._tie_break))
+        for kind in KINDS:
+            if kind in SCHEDULING_KINDS:
+                for obj in self.store.list(kind).items:
+                    if key_of(obj) != without:
+                        cache.add(obj)
+        return cache
 
     def pods_using(self, claim: Any) -> list[str]:
         """Names of the pods that mount a claim."""

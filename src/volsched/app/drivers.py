@@ -18,8 +18,9 @@ from volsched.api.edit import labels_of
 from volsched.api.kinds import Json, Key, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.runner import Runner
-from volsched.controllers.attach_detach import Attacher
-from volsched.controllers.provisioner import Provisioner, ProvisionerOptions
+from volsched.controllers.attacher import Attacher
+from volsched.controllers.provisioner import Provisioner
+from volsched.controllers.provisioner_options import ProvisionerOptions
 from volsched.controllers.snapshot_sidecar import SnapshotSidecar
 from volsched.csi.backend import FakeDriver
 from volsched.csi.data import MemoryData, VolumeData
