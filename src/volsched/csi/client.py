@@ -128,6 +128,6 @@ class GrpcClient:
             detail = detail if problem is None else self._unreachable(problem)
         else:
             self._connected = True
-            if code is CsiCode.DEADLINE_EXCEEDED and detail.lower() == "deadline exceeded":  # gRPC's own text, not the driver's
+            if code is CsiCode.DEADLINE_EXCEEDED and "deadline exceeded" in detail.lower():  # gRPC's own texts, not the driver's
                 detail = DEADLINE_TEXT
         return CsiError(code, detail or f"{method} failed without a text", method=method)

@@ -80,12 +80,8 @@ class DirectoryData:
             self._sync(content)
 
     def remove(self, ref: Ref) -> None:
-        place = self._root / ref.group / ref.name
-        if place.exists():
-            doomed = self._root / "making" / f"gone-{ref.group}-{ref.name}"
-            shutil.rmtree(doomed, ignore_errors=True)
-            place.rename(doomed)  # at once; what rmtree leaves behind is swept at the next start
-            shutil.rmtree(doomed, ignore_errors=True)
+        with contextlib.suppress(OSError):  # nothing names it any more; what is left is swept at the next start
+            self._discard(ref)
 
     def cut(self, snapshot_id: str, volume_id: str) -> None:
         origin = self._content(Ref("volumes", volume_id))
@@ -187,6 +183,14 @@ class DirectoryData:
                 return path
         raise storage_error(f"the content of {ref.group}/{ref.name} is missing")
 
+    def _discard(self, ref: Ref) -> None:
+        """Out of its place at once, then away."""
+        place, doomed = self._root / ref.group / ref.name, self._root / "making" / f"gone-{ref.group}-{ref.name}"
+        if place.exists():
+            shutil.rmtree(doomed, ignore_errors=True)
+            place.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
     def _ours(self, link: Path) -> bool:
         return self._root / "volumes" in link.readlink().parents
 
@@ -210,7 +214,7 @@ class DirectoryData:
                     for name in names:
                         self._sync(Path(folder) / name)
                     self._sync(Path(folder))
-            self.remove(ref)
+            self._discard(ref)
             place.rename(self._root / ref.group / ref.name)
             self._sync(self._root / ref.group)
         except OSError as error:

@@ -57,9 +57,8 @@ class CsiServer:
         self._driver = driver
         self._path = socket_path(endpoint)
         self.endpoint: Final = f"unix://{self._path}"
-        self._server = grpc.server(
-            ThreadPoolExecutor(max_workers=workers, thread_name_prefix="csi"), options=_OPTIONS, maximum_concurrent_rpcs=None
-        )
+        self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="csi")
+        self._server = grpc.server(self._workers, options=_OPTIONS)
         services: dict[str, dict[str, Any]] = {}
         for method in METHODS:
             services.setdefault(service_of(method), {})[method] = self._handler(method)
@@ -92,6 +91,7 @@ class CsiServer:
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Take no more calls, give those under way `grace_s` seconds, remove the socket."""
         self._server.stop(grace_s).wait()
+        self._workers.shutdown(wait=False)
         with contextlib.suppress(FileNotFoundError):
             if self._inode is not None and self._path.stat().st_ino == self._inode:
                 self._path.unlink()

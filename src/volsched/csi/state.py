@@ -242,8 +242,11 @@ class DriverState:
         return 0 if record is None else record.value
 
     def export(self) -> dict[str, list[Any]]:
-        """Everything as plain JSON data, records of a kind in the order of creation."""
-        return {kind: [msgspec.to_builtins(record) for record in table.values()] for kind, table in self._tables.items()}
+        """Everything as plain JSON data, records of a kind in the order of creation; equal states give equal data."""
+        return {
+            kind: [msgspec.to_builtins(record) for record in sorted(table.values(), key=lambda item: (item.ordinal, item.key))]
+            for kind, table in self._tables.items()
+        }
 
     def replace(self, exported: Mapping[str, Sequence[Any]]) -> None:
         """Take what `export` gave, in place of everything."""
@@ -360,9 +363,15 @@ class SqliteJournal:
         try:
             # The server's worker threads take turns under the backend's lock, so the connection may change threads.
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            self._open()
         except sqlite3.Error as error:
             raise self._wrap(error) from error
+        try:
+            self._open()
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._wrap(error) from error
+            raise
 
     def _open(self) -> None:
         run = self._connection.execute
