@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from volsched.api.edit import finalizers_of, replace, with_metadata
+from volsched.api.edit import replace, with_metadata
 from volsched.api.kinds import KINDS, Generation, Json, Key, Kind, from_json, meta
 from volsched.api.manifest import from_manifest
 from volsched.errors import InputError
@@ -70,17 +70,6 @@ def carried_over(new: Any, old: Any, kind: Kind) -> Any:
         generateName=before.generateName,
     )
     return replace(new, metadata=metadata, status=old.status) if kind.status else replace(new, metadata=metadata)
-
-
-def check_finalizers(kind: Kind, key: Key, old: Any, new: Any) -> None:
-    """Refuse finalizers that were not there when the deletion was asked for."""
-    if meta(old).deletionTimestamp is None:
-        return
-    added = [name for name in finalizers_of(new) if name not in finalizers_of(old)]
-    if added:
-        listed = ", ".join(refusals.quoted(name) for name in added)
-        why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
-        raise refusals.invalid(kind, key, [("metadata.finalizers", f"Forbidden: {why}")])
 
 
 def with_generation(kind: Kind, old: Any, new: Any) -> Any:

@@ -37,7 +37,7 @@ from volsched.store import admission, deletion, events, refusals
 from volsched.store.journal import Counters, Journal
 from volsched.store.patching import PatchError, PreconditionFailedError, json_patch, merge_patch
 from volsched.store.runlog import RunLog
-from volsched.store.shape import carried_over, check_finalizers, decoded, tidy, with_generation, without_empty
+from volsched.store.shape import carried_over, decoded, tidy, with_generation, without_empty
 from volsched.store.tables import RETAINED_DEFAULT, Tables
 
 T = TypeVar("T")
@@ -420,7 +420,7 @@ class Store:
         if meta(namespace).deletionTimestamp is not None:
             raise refusals.forbidden(kind, key, f"unable to create new content in namespace {key.namespace} because it is being terminated")
 
-    def _modify(self, kind: Kind, key: Key, old: Any, given: Any, *, user: str, verb: str, subresource: str) -> Any:
+    def _modify(self, kind: Kind, key: Key, old: Any, given: Any, *, user: str, verb: str, subresource: Literal["", "status"]) -> Any:
         """The common path of update and patch."""
         before, wanted = meta(old), meta(given)
         if wanted.uid and wanted.uid != before.uid:
@@ -428,14 +428,13 @@ class Store:
         if wanted.resourceVersion and wanted.resourceVersion != before.resourceVersion:
             raise refusals.conflict(kind, key)
         if subresource:
-            if subresource != "status" or not kind.status:
+            if not kind.status:
                 raise refusals.no_subresource(kind, key)
             new = without_empty(replace(old, status=given.status), kind)
         else:
             new = carried_over(tidy(given, kind), old, kind)
             if new == old:
                 return old
-            check_finalizers(kind, key, old, new)
             new = with_defaults(new)
         new = admission.on_update(old, new, now=self._now(), lookup=self._tables)
         if new == old:

@@ -114,8 +114,8 @@ def test_default_tolerations_leave_the_pods_own_alone() -> None:
     ]
 
 
-def resources(requests: dict[str, str] | None, limits: dict[str, str] | None) -> Container:
-    return make_container(requests=requests, limits=limits)
+def resources(requests: dict[str, str] | None, limits: dict[str, str] | None, *, name: str = "main") -> Container:
+    return make_container(name, requests=requests, limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def resources(requests: dict[str, str] | None, limits: dict[str, str] | None) ->
         ([resources({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"})], "Guaranteed"),
         ([resources({"cpu": "1000m", "memory": "1024Mi"}, {"cpu": "1", "memory": "1Gi"})], "Guaranteed"),
         ([resources({"cpu": "500m", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"})], "Burstable"),
-        ([resources({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}), resources(None, None)], "Burstable"),
+        ([resources({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}), resources(None, None, name="second")], "Burstable"),
         ([resources({"cpu": "1"}, {"cpu": "1"})], "Burstable"),
     ],
 )

@@ -31,6 +31,7 @@ def play(store: Store) -> None:
     store.delete("Node", "", "n1", user="admin")
     store.log.append_call("driver", "/csi.v1.Identity/Probe", {}, "OK")
     store.put_value("csi", "volumes", b"\x00\xff")
+    store.put_value("csi", "volume\0v/ü", b"")
 
 
 def picture(store: Store) -> dict[str, object]:
