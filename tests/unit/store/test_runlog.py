@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 
 from tests.builders import make_node, make_pod, make_pvc
-from tests.unit.store.worlds import START_NS, make_store, pass_time
+from tests.unit.store.worlds import ROOT, START_NS, make_store, pass_time
 from volsched.api.edit import with_labels
 from volsched.env import VirtualClock
 from volsched.store import RunLog, Store
@@ -58,3 +61,14 @@ def test_a_line_stays_one_line() -> None:
     log = RunLog(VirtualClock(0))
     assert log.append("two\nlines") == "1 0 two\\nlines"
     assert log.count == 1
+
+
+def test_the_hash_does_not_depend_on_the_interpreters_hash_seed() -> None:
+    script = "from tests.unit.store.test_runlog import make_store, play; print(play(make_store()).log.hash)"
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert hashes == {play(make_store()).log.hash + "\n"}
