@@ -360,8 +360,8 @@ class SchedulerCache:
         Raises EngineError when the pod does not fit the node, saying why, or is in the cache already.
         """
         if decision is None:
-            pod = self._complete(pod)
-            decision = self.decide(pod, only=[node])
+            decision = self.decide(self._complete(pod), only=[node])
+        pod = decision.pod
         if decision.error is not None:
             raise EngineError(f"pod {object_key(pod)} cannot be assumed on {node}: {decision.error}")
         if decision.prefilter is not None or node not in decision.feasible():

@@ -223,11 +223,11 @@ class Cycles:
         pod = tried
         current: Pod | None = self._cache.get("Pod", metadata.namespace or "default", metadata.name or "")
         queued.rejectors, queued.pending = failure.rejecting, failure.pending
+        if current is not None and pod_id(current) != pod_id(tried):
+            self._queue.done(tried)  # another pod of this name: its status is not ours to write
+            return
         if current is None or node_of(current):
             self._queue.done(tried)
-        elif pod_id(current) != pod_id(tried):
-            self._queue.done(tried)
-            return
         else:
             pod = queued.pod = current
             if self._queue.place_of(current) in (None, Place.IN_FLIGHT):
