@@ -24,7 +24,7 @@ MOUNT_FLAGS_BYTES_MAX: Final = 4096
 PATH_BYTES_MAX: Final = 4096  # PATH_MAX of Linux; the specification exempts paths
 
 INJECTED: Final = "injected failure"
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNIT_NS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 # C0 and C1 controls without TAB, LF, CR
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

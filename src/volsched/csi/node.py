@@ -7,16 +7,21 @@ One backend serves all nodes; each call says which node it is meant for. On one 
 
 A second NodePublish of a volume on its node: same target and arguments OK; same target, other arguments ALREADY_EXISTS; other target OK for
 MULTI_NODE_* and SINGLE_NODE_MULTI_WRITER, FAILED_PRECONDITION for the other single-node modes. Source: spec/volumes.md 6.6.
+
+A volume that is written into a pod has no controller side: Kubernetes marks its NodePublish in the volume context, the driver makes it then
+and takes it away with NodeUnpublish. Source: kubernetes/enhancements, sig-storage 596 (CSI inline volumes).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 
 from volsched.api import csi
 from volsched.csi import checks
+from volsched.csi.data import Ref
 from volsched.csi.state import Mount, Staging, VolumeRecord
 from volsched.csi.storage import Storage
 from volsched.csi.volumes import HEALTHY
@@ -24,6 +29,11 @@ from volsched.errors import CsiCode, CsiError
 
 # What a file system of the fake backend can hold per byte of its size; only NodeGetVolumeStats tells it.
 BYTES_PER_INODE: Final = 16384
+INLINE_CONTEXT: Final = "csi.storage.k8s.io/ephemeral"
+# Names its bytes too, so nothing that could be a path.
+_INLINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# The kubelet's handles for such volumes, by which a volume that is gone already is recognised.
+_INLINE_HANDLE: Final = re.compile(r"csi-[0-9a-f]{64}")
 
 
 class NodeService:
@@ -91,8 +101,8 @@ class NodeService:
         checks.require(volume_id=request.volume_id, target_path=request.target_path)
         capability = self._capability(request.volume_capability)
         node = self._storage.node_id(node)
-        volume = self._storage.volume(request.volume_id)
-        stages = "STAGE_UNSTAGE_VOLUME" in self._profile.node
+        volume = self._inline(request, capability) or self._storage.volume(request.volume_id)
+        stages = "STAGE_UNSTAGE_VOLUME" in self._profile.node and not volume.inline
         if stages and not request.staging_target_path:
             raise CsiError(CsiCode.FAILED_PRECONDITION, "staging_target_path is required: the driver stages volumes")
         mount = Mount(
@@ -114,7 +124,8 @@ class NodeService:
                 # made again: the node may have lost it in a restart
                 self._storage.data.publish(volume.volume_id, node=node, target=item.target, readonly=item.readonly)
                 return csi.NodePublishVolumeResponse()
-        self._check_use(volume, capability, node)
+        if not volume.inline:
+            self._check_use(volume, capability, node)
         if stages and not any((item.node, item.path) == (node, request.staging_target_path) for item in volume.stagings):
             raise CsiError(
                 CsiCode.FAILED_PRECONDITION, f"volume {volume.volume_id} is not staged on node {node} at {request.staging_target_path}"
@@ -133,13 +144,43 @@ class NodeService:
     def node_unpublish_volume(self, request: csi.NodeUnpublishVolumeRequest, node: str) -> csi.NodeUnpublishVolumeResponse:
         checks.require(volume_id=request.volume_id, target_path=request.target_path)
         node = self._storage.node_id(node)
+        if self._profile.inline_volumes and request.volume_id not in self._state.volumes and _INLINE_HANDLE.fullmatch(request.volume_id):
+            return csi.NodeUnpublishVolumeResponse()
         volume = self._storage.volume(request.volume_id)
         self._storage.data.unpublish(volume.volume_id, node=node, target=request.target_path)
         left = [item for item in volume.mounts if (item.node, item.target) != (node, request.target_path)]
-        if len(left) != len(volume.mounts):
+        if volume.inline and not left:
+            with self._state.change() as change:
+                change.drop(volume)
+            self._storage.data.remove(Ref("volumes", volume.volume_id))
+        elif len(left) != len(volume.mounts):
             with self._state.change() as change:
                 change.put(msgspec.structs.replace(volume, mounts=left))
         return csi.NodeUnpublishVolumeResponse()
+
+    def _inline(self, request: csi.NodePublishVolumeRequest, capability: csi.VolumeCapability) -> VolumeRecord | None:
+        """The volume of a pod that has it written into itself, made now if it is not there; None for any other."""
+        if request.volume_context.get(INLINE_CONTEXT) != "true" or not self._profile.inline_volumes:
+            return None
+        existing = self._state.volumes.get(request.volume_id)
+        if existing is not None:
+            return existing
+        if not _INLINE_ID.fullmatch(request.volume_id):
+            raise checks.invalid(f"volume_id {request.volume_id!r} of an inline volume has to be letters, digits, '.', '_' and '-'")
+        size = self._profile.default_bytes
+        with self._state.change() as change:
+            volume = VolumeRecord(
+                ordinal=change.next_ordinal(),
+                volume_id=request.volume_id,
+                name=f"inline {request.volume_id}",
+                capacity_bytes=size,
+                filesystem_bytes=size,
+                capabilities=[capability],
+                inline=True,
+            )
+            self._storage.data.create(volume.volume_id, block=volume.block, size_bytes=size, source=None)
+            change.put(volume)
+        return volume
 
     # look and grow
 

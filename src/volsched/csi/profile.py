@@ -45,6 +45,7 @@ class DriverProfile:
     controller: tuple[str, ...] = ()  # ControllerServiceCapability types
     node: tuple[str, ...] = ()  # NodeServiceCapability types
     node_service: bool = False  # whether the Node service is served at all
+    inline_volumes: bool = False  # whether NodePublishVolume makes the volumes that are written into pods
 
     topology_keys: tuple[str, ...] = ()
     # Every segment there is. None: those of the registered nodes, and any that a request names.
@@ -182,6 +183,7 @@ def full(
             "VOLUME_MOUNT_GROUP",
         ),
         node_service=True,
+        inline_volumes=True,
         topology_keys=(topology_key,) if topology else (),
         segments=None if zone_names is None else zones(zone_names, key=topology_key),
         reachable=reachable,

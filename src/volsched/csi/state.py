@@ -64,7 +64,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class VolumeRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A volume. `filesystem_bytes` follows `capacity_bytes` when a node grows the filesystem; `topology` empty = everywhere."""
+    """A volume. `filesystem_bytes` follows `capacity_bytes` when a node grows the filesystem; `topology` empty = everywhere.
+    `inline`: made by NodePublishVolume for one pod, gone with NodeUnpublishVolume."""
 
     kind: ClassVar[str] = "volume"
     volume_id: str
@@ -76,6 +77,7 @@ class VolumeRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     mutable_parameters: dict[str, str] = {}
     content_source: VolumeContentSource | None = None
     topology: list[dict[str, str]] = []
+    inline: bool = False
     publications: dict[str, Publication] = {}  # by node
     stagings: list[Staging] = []
     mounts: list[Mount] = []

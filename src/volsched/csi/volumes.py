@@ -218,7 +218,9 @@ class VolumeService:
         )
 
     def list_volumes(self, request: csi.ListVolumesRequest) -> csi.ListVolumesResponse:
-        page, token = page_of(list(self._state.volumes.values()), request.max_entries, request.starting_token)
+        page, token = page_of(
+            [item for item in self._state.volumes.values() if not item.inline], request.max_entries, request.starting_token
+        )
         entries = [csi.ListVolumesEntry(volume=self.message(volume), status=self.status(volume)) for volume in page]
         return csi.ListVolumesResponse(entries=entries, next_token=token)
 

@@ -274,3 +274,26 @@ def test_growing_without_a_controller_side() -> None:
 
         assert here.call(grow(2 * GIB), node="n1").capacity_bytes == 2 * GIB
         here.refused(grow(3 * GIB), CsiCode.RESOURCE_EXHAUSTED, node="n1")
+
+
+def test_a_volume_written_into_a_pod_lives_with_its_publication(any_world: World) -> None:
+    handle = "csi-" + "0123456789abcdef" * 4
+    show = csi.NodePublishVolumeRequest(
+        volume_id=handle, target_path="/t/mount", volume_capability=CAN, volume_context={"csi.storage.k8s.io/ephemeral": "true"}
+    )
+    hide = csi.NodeUnpublishVolumeRequest(volume_id=handle, target_path="/t/mount")
+    for _ in range(2):
+        any_world.call(show, node="n1")
+    any_world.driver.data.write(node="n1", target="/t/mount", name="x", data=b"x")
+    assert any_world.call(csi.ListVolumesRequest()).entries == []
+    any_world.refused(csi.DeleteVolumeRequest(volume_id=handle), CsiCode.FAILED_PRECONDITION, match="n1")
+    for _ in range(2):
+        any_world.call(hide, node="n1")
+    assert any_world.driver.volumes() == []
+    any_world.call(show, node="n1")
+    assert any_world.driver.data.usage(handle).files == 0
+    evil = csi.NodePublishVolumeRequest(
+        volume_id="../../etc", target_path="/e", volume_capability=CAN, volume_context={"csi.storage.k8s.io/ephemeral": "true"}
+    )
+    any_world.refused(evil, CsiCode.INVALID_ARGUMENT, match="'../../etc'", node="n1")
+    any_world.refused(csi.NodeUnpublishVolumeRequest(volume_id="other", target_path="/t"), CsiCode.NOT_FOUND, node="n1")
