@@ -9,9 +9,9 @@ back until the queues are empty. `fail_at` makes one numbered write (or call) fa
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class World:
         self._driver = driver
         self._processes: list[_Process] = []
         self._version = 0
-        self._uids = itertools.count(1)
+        self._made: collections.Counter[Key] = collections.Counter()
 
     # deciders
 
@@ -138,8 +138,9 @@ class World:
         key = key_of(obj)
         if key in self.objects:
             raise AlreadyExistsError(f'{KINDS[key.kind].plural} "{key.name}" already exists')
+        self._made[key] += 1
         metadata: dict[str, Any] = {
-            "uid": uid_of(obj) or f"uid-{next(self._uids)}",
+            "uid": uid_of(obj) or f"uid-{key.kind}-{key.name}-{self._made[key]}",
             "creationTimestamp": obj.metadata.creationTimestamp or self.now(),
         }
         if KINDS[key.kind].namespaced:
@@ -421,7 +422,7 @@ class World:
         return list(dict.fromkeys(event.message for event in self.events if event.reason == reason))
 
     def summary(self) -> dict[str, Any]:
-        """All objects without what depends on how often was tried: versions, times and uids that the server numbered."""
+        """All objects without what depends on how often was tried: versions and times."""
         out: dict[str, Any] = {}
         for key in sorted(self.objects):
             out[str(key)] = _without_versions(to_json(self.objects[key]))
