@@ -19,40 +19,40 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True, rename="camel", 
     """Base of all CSI messages."""
 
 
-class Topology(Message):
+class Topology(Message, frozen=True):
     segments: dict[str, str] = {}
 
 
-class TopologyRequirement(Message):
+class TopologyRequirement(Message, frozen=True):
     requisite: list[Topology] = []
     preferred: list[Topology] = []
 
 
-class CapacityRange(Message):
+class CapacityRange(Message, frozen=True):
     """Bytes; 0 = not given."""
 
     required_bytes: Int64 = 0
     limit_bytes: Int64 = 0
 
 
-class BlockVolume(Message):
+class BlockVolume(Message, frozen=True):
     pass
 
 
-class MountVolume(Message):
+class MountVolume(Message, frozen=True):
     fs_type: str = ""
     mount_flags: list[str] = []
     volume_mount_group: str = ""
 
 
-class AccessMode(Message):
+class AccessMode(Message, frozen=True):
     """`mode` is one of UNKNOWN, SINGLE_NODE_WRITER, SINGLE_NODE_READER_ONLY, MULTI_NODE_READER_ONLY, MULTI_NODE_SINGLE_WRITER,
     MULTI_NODE_MULTI_WRITER, SINGLE_NODE_SINGLE_WRITER, SINGLE_NODE_MULTI_WRITER."""
 
     mode: str = "UNKNOWN"
 
 
-class VolumeCapability(Message):
+class VolumeCapability(Message, frozen=True):
     """Exactly one of `block` and `mount`."""
 
     block: BlockVolume | None = None
@@ -60,22 +60,22 @@ class VolumeCapability(Message):
     access_mode: AccessMode | None = None
 
 
-class SnapshotSource(Message):
+class SnapshotSource(Message, frozen=True):
     snapshot_id: str = ""
 
 
-class VolumeSource(Message):
+class VolumeSource(Message, frozen=True):
     volume_id: str = ""
 
 
-class VolumeContentSource(Message):
+class VolumeContentSource(Message, frozen=True):
     """Exactly one of the two."""
 
     snapshot: SnapshotSource | None = None
     volume: VolumeSource | None = None
 
 
-class Volume(Message):
+class Volume(Message, frozen=True):
     capacity_bytes: Int64 = 0
     volume_id: str = ""
     volume_context: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Volume(Message):
     accessible_topology: list[Topology] = []
 
 
-class Snapshot(Message):
+class Snapshot(Message, frozen=True):
     size_bytes: Int64 = 0
     snapshot_id: str = ""
     source_volume_id: str = ""
@@ -92,7 +92,7 @@ class Snapshot(Message):
     group_snapshot_id: str = ""
 
 
-class VolumeCondition(Message):
+class VolumeCondition(Message, frozen=True):
     abnormal: bool = False
     message: str = ""
 
@@ -100,46 +100,46 @@ class VolumeCondition(Message):
 # Identity
 
 
-class GetPluginInfoRequest(Message):
+class GetPluginInfoRequest(Message, frozen=True):
     pass
 
 
-class GetPluginInfoResponse(Message):
+class GetPluginInfoResponse(Message, frozen=True):
     name: str = ""
     vendor_version: str = ""
     manifest: dict[str, str] = {}
 
 
-class GetPluginCapabilitiesRequest(Message):
+class GetPluginCapabilitiesRequest(Message, frozen=True):
     pass
 
 
-class PluginService(Message):
+class PluginService(Message, frozen=True):
     """`type`: UNKNOWN, CONTROLLER_SERVICE, VOLUME_ACCESSIBILITY_CONSTRAINTS, GROUP_CONTROLLER_SERVICE, SNAPSHOT_METADATA_SERVICE."""
 
     type: str = "UNKNOWN"
 
 
-class PluginVolumeExpansion(Message):
+class PluginVolumeExpansion(Message, frozen=True):
     """`type`: UNKNOWN, ONLINE, OFFLINE."""
 
     type: str = "UNKNOWN"
 
 
-class PluginCapability(Message):
+class PluginCapability(Message, frozen=True):
     service: PluginService | None = None
     volume_expansion: PluginVolumeExpansion | None = None
 
 
-class GetPluginCapabilitiesResponse(Message):
+class GetPluginCapabilitiesResponse(Message, frozen=True):
     capabilities: list[PluginCapability] = []
 
 
-class ProbeRequest(Message):
+class ProbeRequest(Message, frozen=True):
     pass
 
 
-class ProbeResponse(Message):
+class ProbeResponse(Message, frozen=True):
     """`ready` None = ready."""
 
     ready: bool | None = None
@@ -148,25 +148,25 @@ class ProbeResponse(Message):
 # Controller
 
 
-class ControllerGetCapabilitiesRequest(Message):
+class ControllerGetCapabilitiesRequest(Message, frozen=True):
     pass
 
 
-class Rpc(Message):
+class Rpc(Message, frozen=True):
     """`type` by the names of the capability enums: CREATE_DELETE_VOLUME, STAGE_UNSTAGE_VOLUME, …"""
 
     type: str = "UNKNOWN"
 
 
-class ControllerServiceCapability(Message):
+class ControllerServiceCapability(Message, frozen=True):
     rpc: Rpc | None = None
 
 
-class ControllerGetCapabilitiesResponse(Message):
+class ControllerGetCapabilitiesResponse(Message, frozen=True):
     capabilities: list[ControllerServiceCapability] = []
 
 
-class CreateVolumeRequest(Message):
+class CreateVolumeRequest(Message, frozen=True):
     name: str = ""
     capacity_range: CapacityRange | None = None
     volume_capabilities: list[VolumeCapability] = []
@@ -177,20 +177,20 @@ class CreateVolumeRequest(Message):
     mutable_parameters: dict[str, str] = {}
 
 
-class CreateVolumeResponse(Message):
+class CreateVolumeResponse(Message, frozen=True):
     volume: Volume | None = None
 
 
-class DeleteVolumeRequest(Message):
+class DeleteVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     secrets: dict[str, str] = {}
 
 
-class DeleteVolumeResponse(Message):
+class DeleteVolumeResponse(Message, frozen=True):
     pass
 
 
-class ControllerPublishVolumeRequest(Message):
+class ControllerPublishVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     node_id: str = ""
     volume_capability: VolumeCapability | None = None
@@ -199,21 +199,21 @@ class ControllerPublishVolumeRequest(Message):
     volume_context: dict[str, str] = {}
 
 
-class ControllerPublishVolumeResponse(Message):
+class ControllerPublishVolumeResponse(Message, frozen=True):
     publish_context: dict[str, str] = {}
 
 
-class ControllerUnpublishVolumeRequest(Message):
+class ControllerUnpublishVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     node_id: str = ""
     secrets: dict[str, str] = {}
 
 
-class ControllerUnpublishVolumeResponse(Message):
+class ControllerUnpublishVolumeResponse(Message, frozen=True):
     pass
 
 
-class ValidateVolumeCapabilitiesRequest(Message):
+class ValidateVolumeCapabilitiesRequest(Message, frozen=True):
     volume_id: str = ""
     volume_context: dict[str, str] = {}
     volume_capabilities: list[VolumeCapability] = []
@@ -222,64 +222,64 @@ class ValidateVolumeCapabilitiesRequest(Message):
     mutable_parameters: dict[str, str] = {}
 
 
-class ConfirmedCapabilities(Message):
+class ConfirmedCapabilities(Message, frozen=True):
     volume_context: dict[str, str] = {}
     volume_capabilities: list[VolumeCapability] = []
     parameters: dict[str, str] = {}
     mutable_parameters: dict[str, str] = {}
 
 
-class ValidateVolumeCapabilitiesResponse(Message):
+class ValidateVolumeCapabilitiesResponse(Message, frozen=True):
     confirmed: ConfirmedCapabilities | None = None
     message: str = ""
 
 
-class ListVolumesRequest(Message):
+class ListVolumesRequest(Message, frozen=True):
     max_entries: int = 0
     starting_token: str = ""
 
 
-class VolumeStatus(Message):
+class VolumeStatus(Message, frozen=True):
     published_node_ids: list[str] = []
     volume_condition: VolumeCondition | None = None
 
 
-class ListVolumesEntry(Message):
+class ListVolumesEntry(Message, frozen=True):
     volume: Volume | None = None
     status: VolumeStatus | None = None
 
 
-class ListVolumesResponse(Message):
+class ListVolumesResponse(Message, frozen=True):
     entries: list[ListVolumesEntry] = []
     next_token: str = ""
 
 
-class ControllerGetVolumeRequest(Message):
+class ControllerGetVolumeRequest(Message, frozen=True):
     volume_id: str = ""
 
 
-class ControllerGetVolumeResponse(Message):
+class ControllerGetVolumeResponse(Message, frozen=True):
     volume: Volume | None = None
     status: VolumeStatus | None = None
 
 
-class ControllerModifyVolumeRequest(Message):
+class ControllerModifyVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     secrets: dict[str, str] = {}
     mutable_parameters: dict[str, str] = {}
 
 
-class ControllerModifyVolumeResponse(Message):
+class ControllerModifyVolumeResponse(Message, frozen=True):
     pass
 
 
-class GetCapacityRequest(Message):
+class GetCapacityRequest(Message, frozen=True):
     volume_capabilities: list[VolumeCapability] = []
     parameters: dict[str, str] = {}
     accessible_topology: Topology | None = None
 
 
-class GetCapacityResponse(Message):
+class GetCapacityResponse(Message, frozen=True):
     """`maximum_volume_size` and `minimum_volume_size` are Int64Value messages: None = unset."""
 
     available_capacity: Int64 = 0
@@ -287,27 +287,27 @@ class GetCapacityResponse(Message):
     minimum_volume_size: Int64 | None = None
 
 
-class CreateSnapshotRequest(Message):
+class CreateSnapshotRequest(Message, frozen=True):
     source_volume_id: str = ""
     name: str = ""
     secrets: dict[str, str] = {}
     parameters: dict[str, str] = {}
 
 
-class CreateSnapshotResponse(Message):
+class CreateSnapshotResponse(Message, frozen=True):
     snapshot: Snapshot | None = None
 
 
-class DeleteSnapshotRequest(Message):
+class DeleteSnapshotRequest(Message, frozen=True):
     snapshot_id: str = ""
     secrets: dict[str, str] = {}
 
 
-class DeleteSnapshotResponse(Message):
+class DeleteSnapshotResponse(Message, frozen=True):
     pass
 
 
-class ListSnapshotsRequest(Message):
+class ListSnapshotsRequest(Message, frozen=True):
     max_entries: int = 0
     starting_token: str = ""
     source_volume_id: str = ""
@@ -315,32 +315,32 @@ class ListSnapshotsRequest(Message):
     secrets: dict[str, str] = {}
 
 
-class ListSnapshotsEntry(Message):
+class ListSnapshotsEntry(Message, frozen=True):
     snapshot: Snapshot | None = None
 
 
-class ListSnapshotsResponse(Message):
+class ListSnapshotsResponse(Message, frozen=True):
     entries: list[ListSnapshotsEntry] = []
     next_token: str = ""
 
 
-class GetSnapshotRequest(Message):
+class GetSnapshotRequest(Message, frozen=True):
     snapshot_id: str = ""
     secrets: dict[str, str] = {}
 
 
-class GetSnapshotResponse(Message):
+class GetSnapshotResponse(Message, frozen=True):
     snapshot: Snapshot | None = None
 
 
-class ControllerExpandVolumeRequest(Message):
+class ControllerExpandVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     capacity_range: CapacityRange | None = None
     secrets: dict[str, str] = {}
     volume_capability: VolumeCapability | None = None
 
 
-class ControllerExpandVolumeResponse(Message):
+class ControllerExpandVolumeResponse(Message, frozen=True):
     capacity_bytes: Int64 = 0
     node_expansion_required: bool = False
 
@@ -348,7 +348,7 @@ class ControllerExpandVolumeResponse(Message):
 # Node
 
 
-class NodeStageVolumeRequest(Message):
+class NodeStageVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     publish_context: dict[str, str] = {}
     staging_target_path: str = ""
@@ -357,20 +357,20 @@ class NodeStageVolumeRequest(Message):
     volume_context: dict[str, str] = {}
 
 
-class NodeStageVolumeResponse(Message):
+class NodeStageVolumeResponse(Message, frozen=True):
     pass
 
 
-class NodeUnstageVolumeRequest(Message):
+class NodeUnstageVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     staging_target_path: str = ""
 
 
-class NodeUnstageVolumeResponse(Message):
+class NodeUnstageVolumeResponse(Message, frozen=True):
     pass
 
 
-class NodePublishVolumeRequest(Message):
+class NodePublishVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     publish_context: dict[str, str] = {}
     staging_target_path: str = ""
@@ -381,26 +381,26 @@ class NodePublishVolumeRequest(Message):
     volume_context: dict[str, str] = {}
 
 
-class NodePublishVolumeResponse(Message):
+class NodePublishVolumeResponse(Message, frozen=True):
     pass
 
 
-class NodeUnpublishVolumeRequest(Message):
+class NodeUnpublishVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     target_path: str = ""
 
 
-class NodeUnpublishVolumeResponse(Message):
+class NodeUnpublishVolumeResponse(Message, frozen=True):
     pass
 
 
-class NodeGetVolumeStatsRequest(Message):
+class NodeGetVolumeStatsRequest(Message, frozen=True):
     volume_id: str = ""
     volume_path: str = ""
     staging_target_path: str = ""
 
 
-class VolumeUsage(Message):
+class VolumeUsage(Message, frozen=True):
     """`unit`: UNKNOWN, BYTES, INODES."""
 
     available: Int64 = 0
@@ -409,12 +409,12 @@ class VolumeUsage(Message):
     unit: str = "UNKNOWN"
 
 
-class NodeGetVolumeStatsResponse(Message):
+class NodeGetVolumeStatsResponse(Message, frozen=True):
     usage: list[VolumeUsage] = []
     volume_condition: VolumeCondition | None = None
 
 
-class NodeExpandVolumeRequest(Message):
+class NodeExpandVolumeRequest(Message, frozen=True):
     volume_id: str = ""
     volume_path: str = ""
     capacity_range: CapacityRange | None = None
@@ -423,27 +423,27 @@ class NodeExpandVolumeRequest(Message):
     secrets: dict[str, str] = {}
 
 
-class NodeExpandVolumeResponse(Message):
+class NodeExpandVolumeResponse(Message, frozen=True):
     capacity_bytes: Int64 = 0
 
 
-class NodeGetCapabilitiesRequest(Message):
+class NodeGetCapabilitiesRequest(Message, frozen=True):
     pass
 
 
-class NodeServiceCapability(Message):
+class NodeServiceCapability(Message, frozen=True):
     rpc: Rpc | None = None
 
 
-class NodeGetCapabilitiesResponse(Message):
+class NodeGetCapabilitiesResponse(Message, frozen=True):
     capabilities: list[NodeServiceCapability] = []
 
 
-class NodeGetInfoRequest(Message):
+class NodeGetInfoRequest(Message, frozen=True):
     pass
 
 
-class NodeGetInfoResponse(Message):
+class NodeGetInfoResponse(Message, frozen=True):
     """`max_volumes_per_node` 0 = unlimited."""
 
     node_id: str = ""

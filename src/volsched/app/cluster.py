@@ -9,15 +9,18 @@ objects and seed give the same run, byte for byte.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
 from volsched.api.kinds import KINDS, Json, Key, key_of, meta
+from volsched.api.manifest import Loaded
 from volsched.api.watch import Change, WatchEvent
 from volsched.app import apply as applying
+from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
 from volsched.app.runner import CsiCallRecord, Runner
@@ -25,12 +28,15 @@ from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache
 from volsched.controllers.attach_detach import AttachDetach
 from volsched.controllers.ephemeral import Ephemeral
 from volsched.controllers.garbage import GarbageCollector
-from volsched.controllers.kubelet import InstantKubelet, Kubelet
+from volsched.controllers.kubelet import Kubelet
+from volsched.controllers.kubelet_instant import InstantKubelet
+from volsched.controllers.kubelet_mounts import DEFAULT_ROOT
 from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
 from volsched.controllers.snapshot_common import SnapshotController
 from volsched.engine.decision import TieBreak
 from volsched.env import Loop, Uids, VirtualClock
+from volsched.errors import ApiError, InputError
 from volsched.rules.volumes import claim_names
 from volsched.scheduler import Scheduler
 from volsched.store import Store, is_object_change
@@ -48,6 +54,15 @@ PRIORITY_EPHEMERAL: Final = 30
 PRIORITY_KUBELET: Final = 40
 
 
+@contextlib.contextmanager
+def blamed(item: Loaded) -> Iterator[None]:
+    """Turn a refusal of the API server into one that names the file, document and line of the object."""
+    try:
+        yield
+    except ApiError as error:
+        raise InputError(str(error), source=item.source, document=item.document, line=item.line) from error
+
+
 class Happening(NamedTuple):
     """One event as it was told: what `describe` and `run` print."""
 
@@ -62,7 +77,8 @@ class Cluster:
     """An embedded Kubernetes cluster for storage scheduling.
 
     state: SQLite file to keep it in, or None for memory. seed: of uids and chance; a state file keeps its own. engine: "native" or
-    "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, "instant" sets bound pods running.
+    "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, under `kubelet_root`
+    (`{node}` in it becomes the node's name); "instant" sets bound pods running.
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
     prefer: chooses among nodes of equal score, before `tie_break`. clock: to share with drivers that keep time.
 
@@ -77,7 +93,7 @@ class Cluster:
         engine: str = "native",
         tie_break: TieBreak = "first",
         kubelet: Literal["mounting", "instant"] = "mounting",
-        kubelet_root: Path | None = None,
+        kubelet_root: str = DEFAULT_ROOT,
         drivers: Sequence[DriverSettings] | None = None,
         prefer: Callable[[Any, Sequence[str]], str | None] | None = None,
         trace: Callable[[str], None] | None = None,
@@ -135,8 +151,10 @@ class Cluster:
         ):
             self.runner.add(controller, priority=PRIORITY_CONTROLLER)
         self.runner.add(Ephemeral(), priority=PRIORITY_EPHEMERAL)
-        kubelet = InstantKubelet(self.clock) if self._kubelet == "instant" else Kubelet(self.clock, root=self._kubelet_root)
-        self.runner.add(kubelet, priority=PRIORITY_KUBELET)
+        if self._kubelet == "instant":
+            self.runner.add(InstantKubelet(self.clock), priority=PRIORITY_KUBELET)
+        else:
+            self.runner.add(Kubelet(self.clock, root=self._kubelet_root, disks=StoredDisks(self.store)), priority=PRIORITY_KUBELET)
 
     def run_until(self, time_ns: int) -> None:
         """Run everything due up to a time in nanoseconds since the epoch, and leave the clock there."""
@@ -150,7 +168,9 @@ class Cluster:
     def run_until_idle(self, deadline_ns: int | None = None) -> bool:
         """Run until nothing is left but timers and one round of them (at most 10 minutes) changed nothing; whether that was reached."""
         self._begin()
-        return self.loop.run_until_idle(deadline_ns)
+        idle = self.loop.run_until_idle(deadline_ns)
+        self.store.save()
+        return idle
 
     def progress(self) -> str:
         """One line for a progress display."""
@@ -163,14 +183,27 @@ class Cluster:
         """Create an object as a user would. Raises ApiError."""
         return self.store.create(obj, user=USER)
 
-    def create_all(self, loaded: Iterable[Any]) -> None:
-        """Create objects of manifests in order; one with metadata.uid is taken with its status, as in a dump. Raises InputError."""
-        for item in loaded:
-            with item.blamed():
-                if meta(item.object).uid:
-                    self.store.load(item.object, user=USER)
-                else:
-                    self.store.create(item.object, user=USER)
+    def create_all(self, loaded: Iterable[Loaded]) -> None:
+        """Create objects of manifests in order, all or none; one with metadata.uid is taken with its status, as in a dump.
+
+        Raises InputError saying which object of which file was refused.
+        """
+        with self.store.atomic():
+            for item in loaded:
+                with blamed(item):
+                    if meta(item.object).uid:
+                        self.store.load(item.object, user=USER)
+                    else:
+                        self.store.create(item.object, user=USER)
+
+    def apply_all(self, loaded: Iterable[Loaded]) -> Sequence[tuple[Any, applying.Outcome]]:
+        """Apply objects of manifests in order, all or none. Raises InputError saying which object of which file was refused."""
+        results = []
+        with self.store.atomic():
+            for item in loaded:
+                with blamed(item):
+                    results.append(self.apply(item.object))
+        return results
 
     def apply(self, obj: Any) -> tuple[Any, applying.Outcome]:
         """Create an object or bring the stored one to it; answers (stored object, created | configured | unchanged)."""
@@ -190,9 +223,9 @@ class Cluster:
         """One object. Raises NotFoundError."""
         return self.store.get(kind, namespace, name)
 
-    def list(self, kind: str, namespace: str | None = None) -> list[Any]:
+    def list(self, kind: str, namespace: str | None = None) -> Sequence[Any]:
         """All objects of a kind, by namespace and name."""
-        return list(self.store.list(kind, namespace).items)
+        return self.store.list(kind, namespace).items
 
     def current(self, obj: Any) -> Any:
         """The stored state of an object, or the object itself if it has gone."""
@@ -207,12 +240,11 @@ class Cluster:
         """Hash over everything that happened: equal for equal objects, actions and seed."""
         return self.store.log.hash
 
-    def events(self, namespace: str | None = None) -> list[Any]:
+    def events(self, namespace: str | None = None) -> Sequence[Any]:
         """Event objects, oldest first."""
-        found = list(self.store.list("Event", namespace).items)
-        return sorted(found, key=lambda event: (event.lastTimestamp, int(meta(event).resourceVersion or 0)))
+        return sorted(self.store.list("Event", namespace).items, key=lambda event: (event.lastTimestamp, int(meta(event).resourceVersion or 0)))
 
-    def events_named(self, kind: str, namespace: str, name: str) -> list[Any]:
+    def events_named(self, kind: str, namespace: str, name: str) -> Sequence[Any]:
         """Events regarding an object by name, whether or not it still exists."""
         return [
             event
@@ -220,7 +252,7 @@ class Cluster:
             if event.involvedObject.kind == kind and event.involvedObject.name == name
         ]
 
-    def events_of(self, obj: Any) -> list[Any]:
+    def events_of(self, obj: Any) -> Sequence[Any]:
         """Events regarding this object, not an earlier one of its name."""
         key = key_of(obj)
         uid = meta(obj).uid
@@ -236,7 +268,7 @@ class Cluster:
                         cache.add(obj)
         return cache
 
-    def pods_using(self, claim: Any) -> list[str]:
+    def pods_using(self, claim: Any) -> Sequence[str]:
         """Names of the pods that mount a claim."""
         key = key_of(claim)
         pods = self.store.list("Pod", key.namespace).items

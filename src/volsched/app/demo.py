@@ -9,7 +9,6 @@ sizes and names give another story. Bytes are written and read through the path 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any, Final, NamedTuple
 from volsched.api.kinds import key_of, meta
 from volsched.api.manifest import load_files
 from volsched.app.cluster import START_NS, Cluster
-from volsched.app.drivers import DriverSettings
-from volsched.controllers.kubelet import target_path
+from volsched.app.drivers import DriverSettings, profile_of
+from volsched.controllers.kubelet_mounts import node_root, publish_path
 from volsched.csi.backend import FakeDriver
 from volsched.csi.client import GrpcClient
 from volsched.csi.directory import DirectoryData
-from volsched.csi.profile import full
 from volsched.csi.server import CsiServer
 from volsched.env import Chance, VirtualClock
 from volsched.errors import InputError
@@ -101,10 +99,7 @@ def _drivers(story: Story, clock: VirtualClock, workdir: Path) -> Iterator[list[
                 for entry in node.spec.drivers or ()
                 if entry.name == name
             ]
-            keys = sorted({key for _, entry in entries for key in entry.topologyKeys or ()})
-            profile = full(name=name, zone_names=None if keys else ())
-            if keys:
-                profile = dataclasses.replace(profile, topology_keys=tuple(keys))
+            profile = profile_of(name, driver=driver_object, csi_nodes=[obj for obj in cluster_objects if key_of(obj).kind == "CSINode"])
             driver = FakeDriver(profile, clock=clock, data=DirectoryData(workdir / f"storage-{number}"))
             labels = {meta(obj).name: meta(obj).labels or {} for obj in cluster_objects if key_of(obj).kind == "Node"}
             for node, entry in entries:
@@ -119,7 +114,7 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
     """Play the story of a folder; sockets, storage and mounts live under `workdir`."""
     story = Story(folder, warn=warn)
     chance = Chance(seed)("demo payload")
-    kubelet_root = workdir / "kubelet"
+    kubelet_root = str(workdir / "kubelet" / "{node}")
     clock = VirtualClock(START_NS)
     with _drivers(story, clock, workdir) as drivers, Cluster(seed=seed, drivers=drivers, kubelet_root=kubelet_root, clock=clock) as cluster:
 
@@ -130,7 +125,9 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
             cluster.run_until_idle()
 
         def payload(pod: Any, claim: Any) -> Path:
-            return target_path(kubelet_root, cluster.current(pod), cluster.current(claim).spec.volumeName) / FILE_NAME
+            stored, volume = cluster.current(pod), cluster.current(claim).spec.volumeName
+            root = node_root(kubelet_root, stored.spec.nodeName)
+            return Path(publish_path(root, stored.metadata.uid, volume, block=False)) / FILE_NAME
 
         narrator.chapter("A cluster, and a class that allows volumes in one zone")
         apply("10")

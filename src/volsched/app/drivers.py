@@ -10,7 +10,7 @@ its volumes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from volsched.ports import Clock, CsiClient
 from volsched.store import Store
 
 NAMING_KINDS: Final = ("StorageClass", "CSIDriver", "CSINode", "VolumeSnapshotClass")
+_ATTACHING: Final = frozenset({"PUBLISH_UNPUBLISH_VOLUME", "PUBLISH_READONLY", "LIST_VOLUMES_PUBLISHED_NODES"})
 _STORY_SETTINGS: Final = frozenset({"profile", "strict_topology", "capacity", "enable_capacity", "capacity_poll_interval_s"})
 
 
@@ -57,6 +58,18 @@ class DriverSettings:
         if settings.get("capacity_poll_interval_s") is not None:
             options = replace(options, capacity_poll_interval_s=float(settings["capacity_poll_interval_s"]))
         return cls(profile=zonal(capacity=settings.get("capacity")), options=options)
+
+
+def profile_of(name: str, *, driver: Any | None, csi_nodes: Iterable[Any]) -> DriverProfile:
+    """A fake driver as the objects describe it: every capability; the topology keys its CSINodes have, none where none has any; attaching
+    only where its CSIDriver does not say attachRequired false."""
+    keys = sorted({key for node in csi_nodes for d in node.spec.drivers or () if d.name == name for key in d.topologyKeys or ()})
+    profile = full(name=name, zone_names=None if keys else ())
+    if keys:
+        profile = replace(profile, topology_keys=tuple(keys))
+    if driver is not None and driver.spec.attachRequired is False:
+        profile = replace(profile, controller=tuple(name for name in profile.controller if name not in _ATTACHING))
+    return profile
 
 
 class StoreJournal:
@@ -165,10 +178,7 @@ class DriverHub:
                 self._run(DriverSettings(profile=self._profile(name)))
 
     def _profile(self, name: str) -> DriverProfile:
-        """Every capability; topology keys as the driver's CSINodes have them, none where none has any."""
-        keys = sorted({key for node in self._store.list("CSINode").items for d in node.spec.drivers or () if d.name == name for key in d.topologyKeys or ()})
-        profile = full(name=name, zone_names=None if keys else ())
-        return replace(profile, topology_keys=tuple(keys)) if keys else profile
+        return profile_of(name, driver=self._store.raw(Key("CSIDriver", "", name)), csi_nodes=self._store.list("CSINode").items)
 
     def _run(self, settings: DriverSettings) -> None:
         name = settings.profile.name

@@ -136,7 +136,7 @@ def _drivers(story: Mapping[str, Json], source: str) -> list[DriverSettings]:
 def _act(cluster: Cluster, names: Names, do: Mapping[str, Json], *, source: str, path: str) -> None:
     now = datetime.datetime.fromtimestamp(cluster.now_ns() // NS, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     verb, kind = do.get("verb"), do.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}", source=source, path=f"{path}.kind")
     name = names.resolve(do.get("name") or "", now=now)
     namespace = (do.get("namespace") or "default") if KINDS[kind].namespaced else ""

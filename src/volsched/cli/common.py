@@ -83,7 +83,7 @@ def resources(words: tuple[str, ...]) -> list[tuple[Kind, str | None]]:
     if not words:
         raise click.UsageError("say what: TYPE [NAME...], TYPE/NAME or -f FILE")
     if all("/" in word for word in words):
-        pairs = []
+        pairs: list[tuple[Kind, str | None]] = []
         for word in words:
             kind, _, name = word.partition("/")
             if not name:

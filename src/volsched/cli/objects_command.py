@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from volsched.api.edit import with_metadata
 from volsched.api.kinds import Kind, key_of, meta, to_json
 from volsched.api.manifest import load_files
 from volsched.app.cluster import Cluster
@@ -49,7 +50,7 @@ def apply(files: Sequence[Path], state: Path, no_run: bool, output: str | None, 
     """Create objects, or bring existing ones to what the files say; then let the cluster settle."""
     loaded = load_files(list(files), warn=warn)
     with Cluster(state=state, seed=seed) as cluster:
-        results = [cluster.apply(item.object, source=item) for item in loaded]
+        results = cluster.apply_all(loaded)
         _settle(cluster, run=not no_run)
         for obj, outcome in results:
             if output is None:
@@ -168,8 +169,6 @@ def get(
 
 def _prefixed(obj: Any) -> Any:
     """The object with its kind before its name, as kubectl shows several kinds at once."""
-    from volsched.api.edit import with_metadata
-
     return with_metadata(obj, name=resource_name(obj))
 
 
@@ -206,9 +205,9 @@ def events(regarding: str | None, types: str | None, namespace: str, all_namespa
     with _existing(state) as cluster:
         if regarding is not None:
             (kind, name) = resources((regarding,))[0]
-            found = cluster.events_named(kind.name, namespace if kind.namespaced else "", name or "")
+            found = list(cluster.events_named(kind.name, namespace if kind.namespaced else "", name or ""))
         else:
-            found = cluster.events(None if all_namespaces else namespace)
+            found = list(cluster.events(None if all_namespaces else namespace))
         if types:
             wanted = {word.strip().capitalize() for word in types.split(",")}
             found = [event for event in found if event.type in wanted]

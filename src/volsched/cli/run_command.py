@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from volsched.api.kinds import to_json
+from volsched.api.kinds import KINDS, to_json
 from volsched.api.manifest import load_files
 from volsched.app.cluster import Cluster
 from volsched.app.workqueue import NS
@@ -86,7 +86,7 @@ def report(cluster: Cluster, *, idle: bool) -> dict[str, Any]:
             | {"outcome": call.outcome}
             for call in cluster.csi_calls
         ],
-        "objects": [to_json(obj) for kind in cluster.store.kinds() if kind != "Event" for obj in cluster.store.list(kind).items],
+        "objects": [to_json(obj) for kind in KINDS if kind != "Event" for obj in cluster.store.list(kind).items],
     }
 
 

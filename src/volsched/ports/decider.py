@@ -55,11 +55,24 @@ class Decider(Protocol):
     and ends the run.
     """
 
-    name: str  # user name of its writes, e.g. "kube-controller-manager"
-    component: str  # source of its events, e.g. "persistentvolume-controller"
-    kinds: frozenset[str]  # what it watches
-    queues: Mapping[str, QueueSpec]
-    resync_s: float | None  # period of `resync`, None = never
+    @property
+    def name(self) -> str:
+        """User name of its writes, e.g. "kube-controller-manager"."""
+
+    @property
+    def component(self) -> str:
+        """Source of its events, e.g. "persistentvolume-controller"."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What it watches."""
+
+    @property
+    def queues(self) -> Mapping[str, QueueSpec]: ...
+
+    @property
+    def resync_s(self) -> float | None:
+        """Period of `resync`, None = never."""
 
     def start(self) -> Steps[None]:
         """Before anything else, once per process life: probe a driver, read its capabilities. May yield nothing."""
