@@ -110,7 +110,11 @@ class World:
         """Run a decider; `make` builds it, and builds it again after a crash."""
         process = _Process(make, make())
         self._processes.append(process)
-        self._start(process)
+        try:
+            self._start(process)
+        except Crash:
+            self.crash_at = None
+            self.restart()
         return process.decider
 
     def _start(self, process: _Process) -> None:
@@ -119,7 +123,8 @@ class World:
         process.due.clear()
         process.failures.clear()
         process.inbox.clear()
-        self._run(process, process.decider.start(), None)
+        while isinstance(self._run(process, process.decider.start()), Exception):
+            self.clock.ns += S  # start() is tried again until it is through
         for key in sorted(self.objects):
             if key.kind in process.decider.kinds:
                 obj = self.objects[key]
@@ -322,7 +327,7 @@ class World:
                 self._queue(process, process.decider.resync())
 
     def _work(self, process: _Process, item: WorkItem) -> None:
-        outcome = self._run(process, process.decider.work(item), item)
+        outcome = self._run(process, process.decider.work(item))
         if isinstance(outcome, Requeue) and outcome.after_s is not None:
             process.failures.pop(item, None)
             self._delay(process, item, outcome.after_s)
@@ -338,7 +343,7 @@ class World:
         due = self.clock.ns + round(seconds * S)
         process.due[item] = min(process.due.get(item, due), due)
 
-    def _run(self, process: _Process, steps: Any, item: WorkItem | None) -> Any:
+    def _run(self, process: _Process, steps: Any) -> Any:
         """Drive one pass to its end; answers its outcome, or the error it ended with."""
         result: Any = None
         error: Exception | None = None
@@ -348,8 +353,6 @@ class World:
             except StopIteration as stop:
                 return stop.value
             except EXPECTED as problem:
-                if item is None:
-                    raise
                 return problem
             result, error = None, None
             try:
