@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
 from volsched.api.kinds import KINDS, Json, Key, key_of, meta
-from volsched.api.manifest import Loaded
+from volsched.api.manifest import Loaded, load_files
 from volsched.api.watch import Change, WatchEvent
 from volsched.app import apply as applying
 from volsched.app.disks import StoredDisks
@@ -195,6 +196,10 @@ class Cluster:
                         self.store.load(item.object, user=USER)
                     else:
                         self.store.create(item.object, user=USER)
+
+    def load(self, *paths: Path | str, warn: Callable[[str], None] = warnings.warn) -> None:
+        """Create the objects of manifest files and directories, all or none: `create_all` of `api.manifest.load_files`."""
+        self.create_all(load_files([Path(path) for path in paths], warn=warn))
 
     def apply_all(self, loaded: Iterable[Loaded]) -> Sequence[tuple[Any, applying.Outcome]]:
         """Apply objects of manifests in order, all or none. Raises InputError saying which object of which file was refused."""

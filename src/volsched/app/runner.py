@@ -127,9 +127,11 @@ class Runner:
         self._advance(_Pass(process, None, process.decider.start()))
 
     def _running(self, process: _Process) -> None:
-        """The decider's start() is through: let it see and work."""
+        """The decider's start() is through. It sees everything there is before it works on anything, as informers sync first."""
+        while process.inbox:
+            for item in process.decider.observe(process.inbox.popleft()):
+                process.queues[item.queue].add(item.key)
         process.started = True
-        self._drain_soon(process)
         self._settle(process)
         self._schedule_resync(process)
 
