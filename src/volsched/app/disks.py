@@ -23,13 +23,15 @@ class StoredDisks(NodeDisks):
             self._made = max(self._made, int(row["order"]))
             device = Device(*row["device"])
             if row["key"].startswith("mount"):
-                super().add(row["pod"], Mount(device, row["target"], row["staging"]))
+                super().add(row["pod"], Mount(device, row["target"], row["staging"], pod=(row["namespace"], row["name"])))
             else:
                 super().set_staged(device, staged=True)
 
     def add(self, pod_uid: str, mount: Mount) -> None:
         super().add(pod_uid, mount)
-        self._put(_mount_key(pod_uid, mount), {"pod": pod_uid, "device": mount.device, "target": mount.target, "staging": mount.staging})
+        namespace, name = mount.pod
+        row = {"pod": pod_uid, "namespace": namespace, "name": name, "device": mount.device, "target": mount.target, "staging": mount.staging}
+        self._put(_mount_key(pod_uid, mount), row)
 
     def remove(self, pod_uid: str, mount: Mount) -> None:
         super().remove(pod_uid, mount)

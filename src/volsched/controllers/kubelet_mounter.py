@@ -136,10 +136,10 @@ class Mounter:
         root = node_root(self._root, node)
         key = key_of(pod)
         return Mount(
-            pod=(key.namespace, key.name),
             device=device_of(node, volume),
             target=publish_path(root, uid_of(pod), volume.path_name, block=volume.block),
             staging=staging_path(root, volume.driver, volume.handle, volume.path_name, block=volume.block) if staged else "",
+            pod=(key.namespace, key.name),
         )
 
     @staticmethod

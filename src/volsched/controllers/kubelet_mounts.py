@@ -47,12 +47,12 @@ class Device(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """One volume published, or about to be, for one pod (namespace and name)."""
+    """One volume published, or about to be, for one pod."""
 
-    pod: tuple[str, str]
     device: Device
     target: str
     staging: str  # empty: not staged
+    pod: tuple[str, str]  # namespace and name
 
 
 class NodeDisks:
