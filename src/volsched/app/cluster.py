@@ -47,10 +47,11 @@ __all__ = ["Cluster", "DriverSettings", "Happening"]
 START_NS: Final = int(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()) * 10**9
 USER: Final = "admin"
 
-# Who acts first at one instant. The scheduler sees a new pod before the ephemeral volume controller does (spec/volumes.md 1.13);
-# the kubelet last, when everything about a pod has been decided.
-PRIORITY_SCHEDULER: Final = 10
+# Who acts first at one instant. Volume controllers settle first, so that volumes of a manifest have their phase when its pods are looked
+# at; the scheduler sees a new pod before the ephemeral volume controller does (spec/volumes.md 1.13); the kubelet is last, when everything
+# about a pod has been decided.
 PRIORITY_CONTROLLER: Final = 20
+PRIORITY_SCHEDULER: Final = 25
 PRIORITY_EPHEMERAL: Final = 30
 PRIORITY_KUBELET: Final = 40
 
