@@ -30,8 +30,8 @@ class StoredDisks(NodeDisks):
     def add(self, pod_uid: str, mount: Mount) -> None:
         super().add(pod_uid, mount)
         namespace, name = mount.pod
-        row = {"pod": pod_uid, "namespace": namespace, "name": name, "device": mount.device, "target": mount.target, "staging": mount.staging}
-        self._put(_mount_key(pod_uid, mount), row)
+        row: dict[str, object] = {"pod": pod_uid, "namespace": namespace, "name": name}
+        self._put(_mount_key(pod_uid, mount), row | {"device": mount.device, "target": mount.target, "staging": mount.staging})
 
     def remove(self, pod_uid: str, mount: Mount) -> None:
         super().remove(pod_uid, mount)
