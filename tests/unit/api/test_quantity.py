@@ -19,8 +19,8 @@ SUFFIXES = {
     **{name: Fraction(10) ** power for name, power in [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12)]},
     **{name: Fraction(2) ** power for name, power in [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50)]},
 }
-# Six whole digits keep even Pi below 2^63, where nothing is capped and nothing overflows.
-NUMBERS = st.tuples(st.sampled_from(["", "-", "+"]), st.integers(0, 999_9), st.text("0123456789", max_size=11))
+# Below 8192Pi nothing is capped and nothing overflows.
+NUMBERS = st.tuples(st.sampled_from(["", "-", "+"]), st.integers(0, 8190), st.text("0123456789", max_size=11))
 
 
 def exact(sign: str, whole: int, fraction: str, suffix: str) -> Fraction:
@@ -95,7 +95,7 @@ def test_canonical_text_reads_back_as_the_same_value(number: tuple[str, int, str
     assert parse(str(again)) == quantity
 
 
-@given(st.integers(0, 10**14), st.sampled_from(["n", "u", "m", "", "k"]))
+@given(st.integers(0, 10**12), st.sampled_from(["n", "u", "m", "", "k"]))
 def test_small_form_rounds_up(whole: int, suffix: str) -> None:
     quantity = parse(f"{whole}{suffix}")
     value = as_fraction(quantity)
