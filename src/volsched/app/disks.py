@@ -23,14 +23,15 @@ class StoredDisks(NodeDisks):
             self._made = max(self._made, int(row["order"]))
             device = Device(*row["device"])
             if row["key"].startswith("mount"):
-                super().add(row["pod"], Mount(device, row["target"], row["staging"], pod=(row["namespace"], row["name"])))
+                owner = (row["namespace"], row["name"])
+                super().add(row["pod"], Mount(device, row["target"], row["staging"], pod=owner, node_id=row["node_id"]))
             else:
                 super().set_staged(device, staged=True)
 
     def add(self, pod_uid: str, mount: Mount) -> None:
         super().add(pod_uid, mount)
         namespace, name = mount.pod
-        row: dict[str, object] = {"pod": pod_uid, "namespace": namespace, "name": name}
+        row: dict[str, object] = {"pod": pod_uid, "namespace": namespace, "name": name, "node_id": mount.node_id}
         self._put(_mount_key(pod_uid, mount), row | {"device": mount.device, "target": mount.target, "staging": mount.staging})
 
     def remove(self, pod_uid: str, mount: Mount) -> None:

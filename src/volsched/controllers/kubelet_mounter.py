@@ -79,7 +79,13 @@ class Mounter:
         self._busy.add(device)
         step = "MountDevice"
         try:
-            capabilities = yield from self._node_capabilities(node, volume.driver)
+            node_id = self._registered_id(node, volume.driver)
+            if node_id is None:
+                raise ReconcileError(
+                    "kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient: "
+                    f"driver name {volume.driver} not found in the list of registered CSI drivers"
+                )
+            capabilities = yield from self._node_capabilities(node, volume.driver, node_id)
             mount = self._mount_of(pod, node, volume, staged=self._is_staged_by(volume, capabilities))
             capability = self._capability(volume, multi_writer=SINGLE_NODE_MULTI_WRITER in capabilities)
             self._disks.add(uid_of(pod), mount)
@@ -92,7 +98,7 @@ class Mounter:
                     secrets=(yield from self._secrets(volume.stage_secret)),
                     volume_context=dict(volume.context),
                 )
-                yield Call(volume.driver, "NodeStageVolume", stage, node=node, timeout_s=CALL_TIMEOUT_S)
+                yield Call(volume.driver, "NodeStageVolume", stage, node=node_id, timeout_s=CALL_TIMEOUT_S)
                 self._disks.set_staged(device, staged=True)
             step = "SetUp"
             publish = NodePublishVolumeRequest(
@@ -105,7 +111,7 @@ class Mounter:
                 secrets=(yield from self._secrets(volume.publish_secret)),
                 volume_context=pod_context(pod, volume, self._view.get("CSIDriver", "", volume.driver)),
             )
-            yield Call(volume.driver, "NodePublishVolume", publish, node=node, timeout_s=CALL_TIMEOUT_S)
+            yield Call(volume.driver, "NodePublishVolume", publish, node=node_id, timeout_s=CALL_TIMEOUT_S)
         except (CsiError, ReconcileError) as problem:
             # whatever the driver says, it may have lost the staging: stage again with the next attempt
             self._disks.set_staged(device, staged=False)
@@ -115,16 +121,15 @@ class Mounter:
         finally:
             self._busy.discard(device)
 
-    def _node_capabilities(self, node: str, driver: str) -> Steps[frozenset[str]]:
+    def _registered_id(self, node: str, driver: str) -> str | None:
+        """The node's id with a driver, None when the driver is not registered there."""
         registered: CSINode | None = self._view.get("CSINode", "", node)
-        if not any(entry.name == driver for entry in (registered.spec.drivers if registered is not None else ())):
-            raise ReconcileError(
-                "kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient: "
-                f"driver name {driver} not found in the list of registered CSI drivers"
-            )
+        return next((entry.nodeID for entry in (registered.spec.drivers if registered is not None else ()) if entry.name == driver), None)
+
+    def _node_capabilities(self, node: str, driver: str, node_id: str) -> Steps[frozenset[str]]:
         known = self._capabilities.get((driver, node))
         if known is None:
-            answer = yield Call(driver, "NodeGetCapabilities", NodeGetCapabilitiesRequest(), node=node, timeout_s=CALL_TIMEOUT_S)
+            answer = yield Call(driver, "NodeGetCapabilities", NodeGetCapabilitiesRequest(), node=node_id, timeout_s=CALL_TIMEOUT_S)
             known = self._capabilities[driver, node] = rpc_types(answer)
         return known
 
@@ -140,6 +145,7 @@ class Mounter:
             target=publish_path(root, uid_of(pod), volume.path_name, block=volume.block),
             staging=staging_path(root, volume.driver, volume.handle, volume.path_name, block=volume.block) if staged else "",
             pod=(key.namespace, key.name),
+            node_id=self._registered_id(node, volume.driver) or node,
         )
 
     @staticmethod
@@ -168,20 +174,20 @@ class Mounter:
         self._busy.add(device)
         try:
             unpublish = NodeUnpublishVolumeRequest(volume_id=device.handle, target_path=mount.target)
-            yield from self._call_unless_unknown(device, "NodeUnpublishVolume", unpublish)
+            yield from self._call_unless_unknown(mount, "NodeUnpublishVolume", unpublish)
             if mount.staging and not others and not any(uid != pod_uid for uid in self._disks.users(device)):
                 self._disks.set_staged(device, staged=False)
                 unstage = NodeUnstageVolumeRequest(volume_id=device.handle, staging_target_path=mount.staging)
-                yield from self._call_unless_unknown(device, "NodeUnstageVolume", unstage)
+                yield from self._call_unless_unknown(mount, "NodeUnstageVolume", unstage)
             self._disks.remove(pod_uid, mount)
         finally:
             self._busy.discard(device)
 
     @staticmethod
-    def _call_unless_unknown(device: Device, method: str, request: Any) -> Steps[None]:
+    def _call_unless_unknown(mount: Mount, method: str, request: Any) -> Steps[None]:
         """A volume that the driver does not know is not mounted."""
         try:
-            yield Call(device.driver, method, request, node=device.node, timeout_s=CALL_TIMEOUT_S)
+            yield Call(mount.device.driver, method, request, node=mount.node_id, timeout_s=CALL_TIMEOUT_S)
         except CsiError as problem:
             if problem.code is not CsiCode.NOT_FOUND:
                 raise

@@ -53,6 +53,7 @@ class Mount(NamedTuple):
     target: str
     staging: str  # empty: not staged
     pod: tuple[str, str]  # namespace and name
+    node_id: str  # the node as the driver knows it, for calls made when its CSINode may be gone
 
 
 class NodeDisks:

@@ -148,6 +148,20 @@ def test_mount_run_unmount() -> None:
     assert driver.staged == driver.published == {}
 
 
+def test_node_is_called_by_the_id_it_has_with_the_driver() -> None:
+    driver = Driver()
+    made = world(driver=driver)
+    volume(made)
+    node = made.get("CSINode", "n1")
+    made.edit(with_spec(node, drivers=[replace(node.spec.drivers[0], nodeID="i-0001")]))
+    made.create(make_pod(claims=["data"], node="n1"))
+    made.settle()
+    made.delete("CSINode", "n1")
+    made.delete("Pod", "pod")
+    made.settle()
+    assert {node for _, node, _ in driver.requests} == {"i-0001"} and len(driver.requests) == 5
+
+
 def test_driver_without_staging() -> None:
     driver = Driver(node_types=())
     made = world(driver=driver)
