@@ -73,10 +73,12 @@ class Wait(NamedTuple):
 class Binding:
     """An assumed pod on its way to being bound.
 
-    waits: Permit plugins that have not answered. verdict: how the wait ended. skip: PreBind plugins without work. stopped: why PreBind is
-    to give up. bound: PreBind is through, nothing can stop the binding any more.
+    waits: Permit plugins that have not answered. verdict: how the wait ended. skip: PreBind plugins without work. running: the PreBind
+    plugin at work. stopped: the binding has been given up and undone; its pass only has to end. bound: PreBind is through, nothing can
+    stop the binding any more.
     """
 
+    key: str
     queued: QueuedPod
     pod: Pod
     node: str
@@ -87,6 +89,7 @@ class Binding:
     announced: bool = False
     skip: set[str] = field(default_factory=set)
     in_pre_bind: bool = False
+    running: str = ""
     stopped: str | None = None
     bound: bool = False
 
@@ -110,8 +113,11 @@ class Cycles:
         self._handle = handle
         self._profiles = profiles
         self._selectors = selectors
-        self.bindings: dict[str, Binding] = {}
-        self.ready: list[str] = []  # bindings to be worked on
+        self.bindings: dict[str, Binding] = {}  # by pod
+        # Passes by key: a pod's next binding may begin while the pass of one that was stopped still sleeps.
+        self._passes: dict[str, Binding] = {}
+        self._stopping: dict[str, Binding] = {}
+        self.ready: list[str] = []  # keys of passes to be worked on
         self.evictions: dict[str, Callable[[], Steps[None]]] = {}  # preemptions to be carried out, by preemptor
 
     # scheduling cycle
@@ -142,7 +148,8 @@ class Cycles:
         else:
             state = CycleState()
             state.write(ReservedPlan(selection.plan))
-            binding = Binding(queued, with_spec(pod, nodeName=selection.node), selection.node, state, profile)
+            key = f"{pod_id(pod)}/{queued.attempts}"
+            binding = Binding(key, queued, with_spec(pod, nodeName=selection.node), selection.node, state, profile)
             failed = self._assume(binding)
             if failed is not None:
                 yield from self._fail(queued, pod, profile, failed)
@@ -197,8 +204,8 @@ class Cycles:
         reserved = state.find(ReservedVolumes)
         if reserved is not None:
             reserved.interrupted = lambda: binding.stopped
-        self.bindings[pod_id(pod)] = binding
-        self.ready.append(pod_id(pod))
+        self.bindings[pod_id(pod)] = self._passes[binding.key] = binding
+        self.ready.append(binding.key)
         return None
 
     @staticmethod
@@ -254,9 +261,14 @@ class Cycles:
 
     # binding cycle
 
-    def bind(self, uid: str) -> Steps[None]:
-        """Carry one assumed pod's binding on, as far as it goes before it has to wait for Permit."""
-        binding = self.bindings.get(uid)
+    def bind(self, key: str) -> Steps[None]:
+        """Carry one assumed pod's binding on, as far as it goes before it has to wait for Permit; or undo one that was stopped."""
+        if key in self._stopping:
+            stopped = self._stopping.pop(key)
+            point = f'running PreBind plugin "{stopped.running}": ' if stopped.running else ""
+            yield from self._unwind(stopped, Status.fail(f"{point}{stopped.stopped}"))
+            return
+        binding = self._passes.get(key)
         if binding is None:
             return
         status = OK
@@ -271,7 +283,10 @@ class Cycles:
             # From here on no refusal can send the pod elsewhere, so the events kept for it are not needed any more.
             self._queue.done(binding.pod)
             status = yield from self._write(binding)
-        self.bindings.pop(uid, None)
+        del self._passes[key]
+        if binding.stopped is not None:
+            return
+        self.bindings.pop(pod_id(binding.pod), None)
         if status.ok:
             for plugin in binding.profile.post_binds:
                 plugin.post_bind(binding.state, binding.pod, binding.node)
@@ -302,11 +317,13 @@ class Cycles:
         for plugin in binding.profile.pre_binds:
             if _name(plugin) in binding.skip:
                 continue
+            binding.running = _name(plugin)
             status = yield from plugin.pre_bind(binding.state, binding.pod, binding.node)
+            binding.running = ""
             if not status.ok:
                 return Status.fail(f'running PreBind plugin "{_name(plugin)}": {status.message}')
-        if binding.stopped is not None:
-            return Status.fail(binding.stopped)
+            if binding.stopped is not None:
+                return Status.fail(binding.stopped)
         binding.bound = True
         for binder in binding.profile.binders:
             status = yield from binder.bind(binding.state, binding.pod, binding.node)
@@ -353,7 +370,7 @@ class Cycles:
             binding.waits.clear()
             binding.verdict = Status(verdict.code, verdict.reasons, plugin)
         if binding.announced:
-            self.ready.append(uid)
+            self.ready.append(binding.key)
         return True
 
     def next_timeout_ns(self) -> int | None:
@@ -372,19 +389,25 @@ class Cycles:
 
     def is_waiting_or_binding(self, pod: Pod) -> bool:
         binding = self.bindings.get(pod_id(pod))
-        return binding is not None and (bool(binding.waits) or (binding.in_pre_bind and binding.stopped is None))
+        return binding is not None and (bool(binding.waits) or binding.in_pre_bind)
 
     def stop(self, pod: Pod, plugin: str) -> bool:
-        """Give up a pod that waits at Permit or is in PreBind; False once it is being bound."""
+        """Give up a pod that waits at Permit or is in PreBind; False once it is being bound.
+
+        What it held is free as soon as the pass left in `ready` has begun, whatever its PreBind is waiting for.
+        """
         binding = self.bindings.get(pod_id(pod))
         if binding is None or binding.bound:
             return False
         if binding.waits and binding.verdict is None:
-            text = "waiting on permit for pod: preempted"
-            return self.settle_wait(pod_id(pod), plugin, Status(Code.ERROR, (text,)))
-        if not binding.in_pre_bind or binding.stopped is not None:
+            return self.settle_wait(pod_id(pod), plugin, Status(Code.ERROR, ("waiting on permit for pod: preempted",)))
+        if not binding.in_pre_bind:
             return False
         binding.stopped = f"preempted by {plugin}"
+        del self.bindings[pod_id(pod)]
+        key = f"{binding.key}/stop"
+        self._stopping[key] = binding
+        self.ready.append(key)
         return True
 
     def take_ready(self) -> list[str]:

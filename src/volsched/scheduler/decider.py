@@ -75,7 +75,8 @@ class Scheduler:
     ) -> None:
         self.clock = clock
         self.cache = SchedulerCache(engine)
-        self.queues = {CYCLE: QueueSpec(workers=1), BIND: QueueSpec(workers=_MANY), EVICT: QueueSpec(workers=_MANY)}
+        # A runner starts what is ready in this order: a stopped binding frees its place before the pod that wants it is tried.
+        self.queues = {BIND: QueueSpec(workers=_MANY), EVICT: QueueSpec(workers=_MANY), CYCLE: QueueSpec(workers=1)}
         handle = _Handle(self)
         built = [factory(handle) for factory in profiles]
         self.profiles = {profile.scheduler_name: profile for profile in built}
@@ -158,7 +159,7 @@ class Scheduler:
         return self.queue.can_pop and not self._cycle_asked
 
     def _items(self) -> list[WorkItem]:
-        items = [WorkItem(BIND, uid) for uid in self.cycles.take_ready()]
+        items = [WorkItem(BIND, key) for key in self.cycles.take_ready()]
         for uid, evict in self.cycles.evictions.items():
             self._evictions[uid] = evict
             items.append(WorkItem(EVICT, uid))

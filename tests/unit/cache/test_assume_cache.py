@@ -61,7 +61,7 @@ def test_a_deleted_object_is_not_found_even_if_assumed() -> None:
     pvs = cache()
     pvs.assume(changed())
     pvs.delete("pv")
-    with pytest.raises(NotFoundError, match='^persistentvolumes "pv" not found$'):
+    with pytest.raises(NotFoundError, match=r'^persistentvolumes "pv" not found$'):
         pvs.get("pv")
     pvs.put(make_pv("pv", version="5"))
     assert mark_of(pvs.get("pv")) is None
@@ -75,7 +75,7 @@ def test_assuming_another_version_is_refused() -> None:
 
 def test_assuming_what_is_not_there_is_refused() -> None:
     claims: AssumeCache = AssumeCache("PersistentVolumeClaim")
-    with pytest.raises(NotFoundError, match='^persistentvolumeclaims "default/data" not found$'):
+    with pytest.raises(NotFoundError, match=r'^persistentvolumeclaims "default/data" not found$'):
         claims.assume(make_pvc("data", version="1"))
 
 

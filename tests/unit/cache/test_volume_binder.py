@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the table is read by column
 """Reserve, Unreserve, PreBind: the writes, and every row of the poll table of spec/scheduling.md 4.6."""
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def test_a_refused_write_restores_from_there_on() -> None:
     plan = VolumePlan((StaticBinding("default/data", "pv"), StaticBinding("default/data", "pv2")), PLAN.provision)
     volumes = room.binder.reserve(POD, "n1", plan)
     written = with_metadata(volumes.static[0].volume, resourceVersion="20")
-    with pytest.raises(ReconcileError, match="^binding volumes: no luck$"):
+    with pytest.raises(ReconcileError, match=r"^binding volumes: no luck$"):
         drive(room, volumes, [written, ConflictError("no luck")])
     assert room.volumes.is_assumed("pv")  # written: the event will come
     assert not room.volumes.is_assumed("pv2")
@@ -149,7 +150,7 @@ def test_the_deadline() -> None:
     intent = next(steps)
     waited = 0.0
     answer: Any = None
-    with pytest.raises(ReconcileError, match="^binding volumes: context deadline exceeded$"):
+    with pytest.raises(ReconcileError, match=r"^binding volumes: context deadline exceeded$"):
         while True:
             if isinstance(intent, Update):
                 answer = with_metadata(intent.object, resourceVersion="50")
@@ -167,7 +168,7 @@ def test_an_interrupted_wait() -> None:
     update = next(steps)
     steps.send(with_metadata(update.object, resourceVersion="20"))  # type: ignore[union-attr]
     assert steps.send(with_metadata(volumes.dynamic[0], resourceVersion="21")) == Pause(1.0)
-    with pytest.raises(ReconcileError, match="^preempted by Somebody$"):
+    with pytest.raises(ReconcileError, match=r"^preempted by Somebody$"):
         steps.send(None)
 
 
@@ -263,7 +264,7 @@ def test_poll_translates_in_tree_volumes() -> None:
     room.volumes.put(ebs)
     assert room.binder.check(POD, "n1", static, [])  # the node has not migrated
     room.others["CSINode", "n1"] = with_annotations(make_csinode("n1"), {ANN_MIGRATED_PLUGINS: AWS_EBS})
-    with pytest.raises(ReconcileError, match="^binding volumes: failed to translate pv to csi: "):
+    with pytest.raises(ReconcileError, match=r"^binding volumes: failed to translate pv to csi: "):
         room.binder.check(POD, "n1", static, [])
     good = AWSElasticBlockStoreVolumeSource(volumeID="aws://a/vol-1")
     room.volumes.put(with_metadata(with_spec(ebs, awsElasticBlockStore=good), resourceVersion="34"))

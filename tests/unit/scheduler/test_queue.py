@@ -70,8 +70,11 @@ class Play:
 
 
 # fmt: off
-@pytest.mark.parametrize(("count", "seconds"), [(0, 0), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (6, 10), (70, 10)])
+DURATIONS = [(0, 0), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (6, 10), (70, 10)]
 # fmt: on
+
+
+@pytest.mark.parametrize(("count", "seconds"), DURATIONS)
 def test_backoff_durations(count: int, seconds: int) -> None:
     assert backoff_ns(count) == seconds * NS
 

@@ -5,6 +5,7 @@ Every write is delivered to the scheduler as an event at once. `deny[type of int
 
 from __future__ import annotations
 
+import datetime
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,7 @@ class World:
         self.items: deque[WorkItem] = deque()
         self.paused: list[tuple[int, int, Steps[Any]]] = []
         self.intents: list[Intent] = []
+        self.graceful = False  # deletions only mark
         self.deny: dict[type[Any], Callable[[Any], ApiError | None]] = {}
         self.put(*objects)
 
@@ -148,8 +150,11 @@ class World:
                 pod = with_spec(pod, nodeName=node)
                 self.put(replace(pod, status=replace(pod.status, nominatedNodeName=None)) if pod.status else pod)
             case Delete(kind, namespace, name):
-                self.get(kind, f"{namespace}/{name}")
-                self.gone(kind, f"{namespace}/{name}")
+                old = self.get(kind, f"{namespace}/{name}")
+                if self.graceful:
+                    self.put(with_metadata(old, deletionTimestamp=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)))
+                else:
+                    self.gone(kind, f"{namespace}/{name}")
             case Emit():
                 pass
             case _:

@@ -30,7 +30,7 @@ from volsched.api.kinds import meta
 from volsched.cache.scheduler_cache import pod_id
 from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Rejection
 from volsched.errors import ApiError, NotFoundError
-from volsched.ports import Delete, Emit, Steps
+from volsched.ports import Delete, Emit, Pause, Steps
 from volsched.rules.selectors import Selector, SelectorError, compile_selector
 from volsched.scheduler.conditions import status_patch, with_condition
 from volsched.scheduler.events import ASSIGNED_POD_DELETE
@@ -51,6 +51,7 @@ from volsched.scheduler.queue import priority_of
 from volsched.scheduler.retry import persistently
 
 NAME: Final = "DefaultPreemption"
+FAILED_EVICTION_WAIT_S: Final = 1.0
 _NO_VICTIMS: Final = Rejection(NAME, UNRESOLVABLE, ("No preemption victims found for incoming pod",))
 _NOT_HELPFUL: Final = Rejection(NAME, UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
 _PRIORITY_OFFSET: Final = 1 << 31  # makes every priority count as a victim more, so that fewer victims win
@@ -266,7 +267,7 @@ class DefaultPreemption:
     # eviction
 
     def _evict(self, pod: Pod, node: str, victims: Sequence[Pod]) -> Steps[None]:
-        """Carry a preemption out. A failure, or a last victim that needed no API call, moves the pod to activeQ at once."""
+        """Carry a preemption out. A failure, or a last victim that needed no API call, moves the pod to activeQ."""
         uid = pod_id(pod)
         activate = False
         try:
@@ -281,6 +282,8 @@ class DefaultPreemption:
                 in_memory = yield from self._preempt(pod, node, victim)
                 activate = in_memory and victim is victims[-1]
         except ApiError:
+            # Upstream activates the pod at once, and its loop is slowed down by the calls that fail. On a virtual clock they take no time.
+            yield Pause(FAILED_EVICTION_WAIT_S)
             activate = True
         finally:
             self._preempting.discard(uid)
