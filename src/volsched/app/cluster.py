@@ -38,11 +38,12 @@ from volsched.controllers.snapshot_common import SnapshotController
 from volsched.engine.decision import TieBreak
 from volsched.env import Loop, Uids, VirtualClock
 from volsched.errors import ApiError, InputError
+from volsched.ports import CsiClient
 from volsched.rules.volumes import claim_names
 from volsched.scheduler import Scheduler
 from volsched.store import Store, is_object_change
 
-__all__ = ["Cluster", "DriverSettings", "Happening"]
+__all__ = ["Cluster", "DriverSettings", "Happening", "Wires"]
 
 START_NS: Final = int(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()) * 10**9
 USER: Final = "admin"
@@ -75,6 +76,18 @@ class Happening(NamedTuple):
     message: str
 
 
+class Wires:
+    """What lies between the deciders and the world: nothing. A subclass may put faults there."""
+
+    def api(self, store: Store) -> Store:
+        """The API server that intents are carried out on and watched."""
+        return store
+
+    def client(self, driver: str, client: CsiClient) -> CsiClient:
+        """The client that calls to a driver go through."""
+        return client
+
+
 class Cluster:
     """An embedded Kubernetes cluster for storage scheduling.
 
@@ -83,6 +96,7 @@ class Cluster:
     (`{node}` in it becomes the node's name); "instant" sets bound pods running.
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
     prefer: chooses among nodes of equal score, before `tie_break`. clock: to share with drivers that keep time.
+    wires: what lies between deciders and world, to be replaced by tests.
 
     Raises StateError if the state file cannot be used.
     """
@@ -100,6 +114,7 @@ class Cluster:
         prefer: Callable[[Any, Sequence[str]], str | None] | None = None,
         trace: Callable[[str], None] | None = None,
         clock: VirtualClock | None = None,
+        wires: Wires | None = None,
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
         self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
@@ -107,7 +122,10 @@ class Cluster:
         self.narrative: list[tuple[int, Happening]] = []
         self.loop = Loop(self.clock)
         self.store.subscribe(self._on_change)
-        self.runner = Runner(self.loop, self.store, clients=lambda name: self.drivers.client(name), trace=trace)
+        wired = wires or Wires()
+        self.runner = Runner(
+            self.loop, wired.api(self.store), clients=lambda name: wired.client(name, self.drivers.client(name)), trace=trace
+        )
         self._engine_name, self._tie_break = engine, tie_break
         self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0)
         self.scheduler = Scheduler(self.clock, self.engine, prefer=prefer)
@@ -173,6 +191,12 @@ class Cluster:
         idle = self.loop.run_until_idle(deadline_ns)
         self.store.save()
         return idle
+
+    def step(self, deadline_ns: int | None = None) -> bool:
+        """Run the next callback alone, at the latest one due at the deadline; whether there was one. For looks between any two writes."""
+        self._begin()
+        due = self.loop.next_ns()
+        return due is not None and (deadline_ns is None or due <= deadline_ns) and self.loop.step()
 
     def progress(self) -> str:
         """One line for a progress display."""

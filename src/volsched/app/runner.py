@@ -92,6 +92,7 @@ class Runner:
         self._trace = trace
         self._processes: list[_Process] = []
         self.csi_calls: list[CsiCallRecord] = []
+        self._call_watchers: list[Callable[[CsiCallRecord], None]] = []
         store.subscribe(self._on_change)
 
     def add(self, decider: Decider, *, priority: int) -> None:
@@ -111,6 +112,10 @@ class Runner:
             for timer in (process.queue_timer, process.wake_timer, process.resync_timer):
                 if timer is not None:
                     timer.cancel()
+
+    def watch_calls(self, callback: Callable[[CsiCallRecord], None]) -> None:
+        """Call back after every CSI call, before the decider that made it goes on."""
+        self._call_watchers.append(callback)
 
     @property
     def deciders(self) -> Sequence[Decider]:
@@ -346,4 +351,6 @@ class Runner:
             record = CsiCallRecord(self._loop.now_ns(), intent.driver, full_method(intent.method), request, outcome)
             self.csi_calls.append(record)
             self._store.log.append_call(record.driver, record.method, request, outcome)
+            for callback in self._call_watchers:
+                callback(record)
 

@@ -40,6 +40,7 @@ class RunLog:
         self._count = count
         self._digest = digest
         self._lines: list[str] = []
+        self._last = ""
         self._unsaved: list[str] | None = None
 
     @property
@@ -61,6 +62,11 @@ class RunLog:
     def lines(self) -> list[str]:
         """The lines of this process, when they are kept."""
         return list(self._lines)
+
+    @property
+    def last(self) -> str:
+        """The newest line of this process, kept in any case; empty before the first one and after lines were taken back."""
+        return self._last
 
     def append(self, what: str) -> str:
         """Add a line; answers it as logged. A line break inside is escaped: a line stays one line."""
@@ -86,6 +92,7 @@ class RunLog:
         """Add a line that `draft` made."""
         self._digest = self.digest_after(line)
         self._count += 1
+        self._last = line
         if self._keep:
             self._lines.append(line)
         if self._unsaved is not None:
@@ -100,6 +107,7 @@ class RunLog:
     def rollback(self, mark: LogMark) -> None:
         """Forget the lines since a mark."""
         self._count, self._digest = mark.sequence, mark.digest
+        self._last = ""
         del self._lines[mark.lines :]
         if self._unsaved is not None:
             self._unsaved = list(mark.unsaved)
