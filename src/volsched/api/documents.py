@@ -1,9 +1,8 @@
 """Manifest text to plain values: YAML as kubectl reads it, JSON, several documents in one text, within limits.
 
 YAML is read event by event with libyaml, never recursively, so that a hostile text can neither overflow the stack nor unfold: depth and
-the number of values that aliases stand for are counted while building, an anchor inside itself is refused. Scalars mean what they mean to
-kubectl (YAML 1.1 without dates and sexagesimals, by the rules of go.yaml.in/yaml/v2, keys turned into strings by sigs.k8s.io/yaml), which
-is not what PyYAML's own resolver says.
+the number of values that aliases stand for are counted while building, an anchor inside itself is refused. What a scalar means stands in
+`volsched.api.scalars`.
 
 Nothing is remembered about lines on the way, except where each document and each item of a `List` starts. When something is found
 wrong later, `locate` reads the text once more and follows the path to the offending value.
@@ -11,25 +10,19 @@ wrong later, `locate` reads the text once more and follows the path to the offen
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
-from volsched.api.quantity import number_text
+from volsched.api.scalars import TAG, Json, as_json, as_key, resolve, tagged
 from volsched.errors import InputError
 
 DEPTH_MAX: Final = 100  # containers inside one another; Kubernetes' own objects stay below 20
 ALIASED_VALUES_MAX: Final = 100_000  # values that all aliases of a document together stand for
 TEXT_BYTES_MAX: Final = 512 * 2**20  # one file
-
-Json: TypeAlias = Any
 
 
 class MapKey(str):
@@ -158,112 +151,6 @@ def _without_surrogates(value: Json) -> Json:
     return value
 
 
-# YAML scalars
-
-_WORDS: Final[dict[str, Json]] = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-}
-_INTEGER: Final = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]([0-7]+)|0[bB]([01]+)|(0[0-7]*)|([1-9][0-9]*))", re.ASCII)
-_BASES: Final = (16, 8, 2, 8, 10)
-_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-_TAG: Final = "tag:yaml.org,2002:"
-_DIGITS_MAX: Final = 400  # longer integers overflow a double as well, and stay text
-
-
-@lru_cache(maxsize=1 << 16)
-def resolve(text: str) -> Json:
-    """What a plain scalar means to kubectl: a bool, an int, a float, None, or the text itself."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in "+-.0123456789":
-        return text
-    plain = text if text[0] == "." else text.replace("_", "")
-    match = _INTEGER.fullmatch(plain)
-    if match is not None and len(plain) < _DIGITS_MAX:
-        sign, *digits = match.groups()
-        value = next(int(found, base) for found, base in zip(digits, _BASES, strict=True) if found is not None)
-        if -(2**63) <= (-value if sign == "-" else value) < 2**63 or (not sign and value < 2**64):
-            return -value if sign == "-" else value
-    if _FLOAT.fullmatch(plain):
-        number = float(plain)
-        if number not in (float("inf"), float("-inf")):
-            return number
-    return text
-
-
-def _number(value: Json) -> Json:
-    """A float as JSON carries it on: without a fraction it is an integer there. Raises ValueError for what JSON cannot say."""
-    if type(value) is not float:
-        return value
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"{value} is not a JSON number")
-    text = number_text(value)
-    return int(text) if text.lstrip("-").isdigit() else value
-
-
-_EXPECTED: Final[dict[str, tuple[type, ...]]] = {
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "null": (type(None),),
-    "timestamp": (str,),
-}
-
-
-def _tagged(tag: str, text: str) -> Json:
-    """A scalar with an explicit tag. Tags other than YAML's own leave the text as it is."""
-    name = tag.removeprefix(_TAG) if tag.startswith(_TAG) else ""
-    if name == "binary":
-        try:
-            return base64.b64decode(text, validate=True).decode("utf-8", "replace")
-        except binascii.Error:
-            raise ValueError("!!binary value contains invalid base64 data") from None
-    if name not in _EXPECTED:
-        return text
-    value = resolve(text)
-    wanted = _EXPECTED[name]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        raise ValueError(f"cannot decode `{text}` as a !!{name}")
-    return value
-
-
-def _key(value: Json) -> str:
-    """A mapping key as a string. Raises ValueError for a key that JSON cannot have."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) and value < 2**63:
-        return str(value)
-    if isinstance(value, float):
-        return _float32_text(value)
-    raise ValueError(f"a mapping key cannot be {'null' if value is None else value}; put it in quotes")
-
-
-def _float32_text(value: float) -> str:
-    """A float key as sigs.k8s.io/yaml prints it: shortest form that reads back as the same 32-bit float."""
-    try:
-        single = struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        single = float("inf") if value > 0 else float("-inf")
-    if single != single or single in (float("inf"), float("-inf")):
-        return ".nan" if single != single else ".inf" if single > 0 else "-.inf"
-    digits, power = next(
-        (text.partition("e")[0], int(text.partition("e")[2]))
-        for text in (f"{single:.{places}e}" for places in range(10))
-        if struct.unpack("f", struct.pack("f", float(text)))[0] == single
-    )
-    if power < -4 or power >= 6:
-        return f"{digits}e{'-' if power < 0 else '+'}{abs(power):02d}"
-    places = max(len(digits.replace("-", "").replace(".", "")) - 1 - power, 0)
-    return f"{single:.{places}f}"
-
-
 # YAML documents
 
 _MERGE: Final = MapKey("<<")
@@ -316,17 +203,17 @@ class _Builder:
                 frame.key = _MERGE  # type: ignore[union-attr]
                 return
             value = resolve(text) if plain else text
-        elif tag == _TAG + "merge" and is_key:
+        elif tag == TAG + "merge" and is_key:
             frame.key = _MERGE  # type: ignore[union-attr]
             return
         else:
-            value = _tagged(tag, text)
+            value = tagged(tag, text)
         if not is_key:
-            value = _number(value)
+            value = as_json(value)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, 1, 0)
         if is_key:
-            self._set_key(frame, _key(value))  # type: ignore[arg-type]
+            self._set_key(frame, as_key(value))  # type: ignore[arg-type]
         else:
             self._add(value)
 
@@ -348,7 +235,7 @@ class _Builder:
             if frame.key is _NO_KEY and type(frame.target) is dict:
                 if isinstance(found.value, (dict, list)):
                     raise ValueError("a mapping key cannot be a mapping or a list")
-                self._set_key(frame, _key(found.value))
+                self._set_key(frame, as_key(found.value))
                 return
             frame.height = max(frame.height, found.height + 1)
         self._add(found.value)
@@ -498,7 +385,7 @@ def _yaml_child(node: Any, part: Part) -> tuple[Any, Any] | None:
 
 def _spelled(key: Any) -> str | None:
     try:
-        return _key(resolve(key.value))
+        return as_key(resolve(key.value))
     except ValueError:
         return None
 

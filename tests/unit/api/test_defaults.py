@@ -59,7 +59,8 @@ from tests.builders import (
     make_pvc,
     make_snapshot,
 )
-from volsched.api.defaults import canonical, with_defaults
+from volsched.api.defaults import with_defaults
+from volsched.api.filling import canonical
 from volsched.api.kinds import to_json
 from volsched.api.manifest import from_manifest
 

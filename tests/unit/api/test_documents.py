@@ -20,8 +20,8 @@ from volsched.api.documents import (
     documents,
     locate,
     path_text,
-    resolve,
 )
+from volsched.api.scalars import resolve
 
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "data" / "yaml.json").read_text())["documents"]
 
