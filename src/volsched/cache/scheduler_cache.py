@@ -30,7 +30,7 @@ from volsched.api.edit import is_deleting, uid_of, with_metadata, with_spec
 from volsched.api.kinds import KINDS, key_of, kind_of, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.assume_cache import AssumeCache, object_key
-from volsched.cache.snapshot import Filtered, Scores, Snapshot
+from volsched.cache.snapshot import Filtered, Scores, Snapshot, decide
 from volsched.cache.volume_binder import BIND_TIMEOUT_S, PodVolumes, VolumeBinder
 from volsched.engine.decision import Decision, SchedulingEngine, VolumePlan
 from volsched.errors import EngineError
@@ -311,6 +311,11 @@ class SchedulerCache:
         for key in sorted(table):
             yield table[key]
 
+    @property
+    def node_count(self) -> int:
+        """How many nodes there are."""
+        return len(self._objects["Node"])
+
     def assigned_pod(self, pod: Pod) -> Pod | None:
         """The pod as it is counted on a node, assumed or confirmed; None when it is not."""
         state = self._pods.get(pod_id(pod))
@@ -338,18 +343,19 @@ class SchedulerCache:
     def _current_generation(self) -> int:
         return self._generation
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None) -> Decision:
-        """One decision of the default profile over the cluster as it is now; `only` restricts it to these nodes."""
-        return self.engine.decide(pod, only=only)
+    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision:
+        """One decision of the default profile over the cluster as it is now; `only` restricts it to these nodes, `plugins` are own Filter
+        and Score plugins (`volsched.engine`)."""
+        return decide(self.engine, pod, only=only, plugins=plugins)
 
-    def filter(self, pod: Pod, *, only: Sequence[str] | None = None) -> Filtered:
+    def filter(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Filtered:
         """Short for `snapshot().filter(pod)`."""
-        return self.snapshot().filter(self._complete(pod), only=only)
+        return self.snapshot().filter(self._complete(pod), only=only, plugins=plugins)
 
-    def score(self, pod: Pod) -> Scores:
+    def score(self, pod: Pod, *, plugins: Sequence[Any] = ()) -> Scores:
         """Short for filtering and scoring on a fresh snapshot: int64 totals over the nodes, -1 where the pod does not fit."""
         snapshot = self.snapshot()
-        return snapshot.score(snapshot.filter(self._complete(pod)))
+        return snapshot.score(snapshot.filter(self._complete(pod), plugins=plugins))
 
     # assuming and binding
 

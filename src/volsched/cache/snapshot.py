@@ -8,9 +8,10 @@ Source for the idea: pkg/scheduler/backend/cache/snapshot.go; spec/scheduling.md
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,27 @@ class Filtered:
         return rejection.reasons if rejection else ()
 
 
+class PluginEngine(Protocol):
+    """An engine that lets own Filter and Score plugins join the chain."""
+
+    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision: ...
+
+
+def runs_plugins(engine: SchedulingEngine) -> TypeGuard[PluginEngine]:
+    """Whether the engine takes own plugins."""
+    return "plugins" in inspect.signature(engine.decide).parameters
+
+
+def decide(engine: SchedulingEngine, pod: Pod, *, only: Sequence[str] | None, plugins: Sequence[Any]) -> Decision:
+    """A decision with own plugins. Raises EngineError when there are some and the engine cannot run them."""
+    if not plugins:
+        return engine.decide(pod, only=only)
+    if runs_plugins(engine):
+        return engine.decide(pod, only=only, plugins=plugins)
+    names = ", ".join(str(getattr(plugin, "name", plugin)) for plugin in plugins)
+    raise EngineError(f"{type(engine).__name__} runs no own plugins, so {names} cannot take part; use volsched.engine.Engine")
+
+
 class Snapshot:
     """Made by `SchedulerCache.snapshot()`."""
 
@@ -65,14 +87,14 @@ class Snapshot:
         if generation != self.generation:
             raise EngineError(f"{what} is of generation {generation}, this snapshot of {self.generation}: filter on this snapshot")
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None) -> Decision:
+    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision:
         """The engine's decision for a pending pod, restricted to some nodes if asked for. Raises EngineError when stale."""
         self._check(self.generation, "the snapshot")
-        return self._engine.decide(pod, only=only)
+        return decide(self._engine, pod, only=only, plugins=plugins)
 
-    def filter(self, pod: Pod, *, only: Sequence[str] | None = None) -> Filtered:
+    def filter(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Filtered:
         """Which nodes fit. Raises EngineError when the snapshot is stale or the decision failed (an invalid selector, for example)."""
-        decision = self.decide(pod, only=only)
+        decision = self.decide(pod, only=only, plugins=plugins)
         if decision.error is not None:
             raise EngineError(f"no decision for the pod: {decision.error}")
         mask = np.zeros(len(self.nodes), dtype=np.bool_)

@@ -24,6 +24,7 @@ from volsched.api.edit import is_deleting
 from volsched.api.kinds import meta
 from volsched.api.watch import WatchEvent
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache, Seen, node_of, pod_id
+from volsched.cache.snapshot import runs_plugins
 from volsched.engine.decision import Decision, Rejection, SchedulingEngine
 from volsched.errors import EngineError
 from volsched.ports import DONE, Clock, Done, QueueSpec, Requeue, Steps, WorkItem
@@ -82,6 +83,9 @@ class Scheduler:
         self.profiles = {profile.scheduler_name: profile for profile in built}
         if len(self.profiles) != len(built):
             raise EngineError("two profiles have one scheduler name; every profile needs its own")
+        for profile in built:
+            if profile.engine_plugins and not runs_plugins(engine):
+                raise EngineError(f"{type(engine).__name__} runs no own plugins, profile {profile.scheduler_name} has some")
         sorters = [sorter for profile in built for sorter in profile.queue_sorts]
         if not sorters or len({type(sorter) for sorter in sorters}) != 1:
             raise EngineError("all profiles of a scheduler must have one and the same QueueSort plugin")
@@ -99,7 +103,7 @@ class Scheduler:
         self._evictions: dict[str, Callable[[], Steps[None]]] = {}
 
     def _decide(self, profile: Profile, pod: Pod, only: Sequence[str] | None) -> Decision:
-        return self.cache.engine.decide(pod, only=only)
+        return self.cache.decide(pod, only=only, plugins=profile.engine_plugins)
 
     # Decider
 

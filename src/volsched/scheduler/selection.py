@@ -62,17 +62,20 @@ class Selector:
 
     def select(self, pod: Pod) -> Selection:
         """Decide for a pending pod. Changes nothing in the end: pods counted in for a trial are taken out again."""
-        nodes = tuple(self._cache.engine.node_names())
-        if not nodes:
+        if self._cache.node_count == 0:
             return Selection()
         promised = nominated_node(pod)
-        if promised in nodes:
+        if promised and self._cache.get("Node", "", promised) is not None:
             found = self._try_promised(pod, promised)
             if found is not None:
                 return found
         decision = self._decide(pod, None)
         if decision.error is not None:
             return Selection(error=decision.error)
+        promises = self._nominator.nodes()
+        if decision.node is not None and not promises:
+            return self._chosen(pod, decision)
+        nodes = tuple(self._cache.engine.node_names())
         if decision.prefilter is not None:
             verdicts = Verdicts(nodes, {}, prefilter=decision.prefilter)
             return Selection(verdicts=verdicts, rejecting=decision.rejecting_plugins())
@@ -80,7 +83,8 @@ class Selector:
         feasible = decision.feasible()
         rejecting = decision.rejecting_plugins()
         narrowing = sorted(rejecting & _NARROWING)
-        contested = [node for node in self._nominator.nodes() if self._rivals(pod, node) and (node in rejected or node in set(feasible))]
+        looked_at = rejected.keys() | set(feasible)
+        contested = [node for node in promises if node in looked_at and self._rivals(pod, node)]
         if contested:
             refused: dict[str, Rejection] = {}
             for node in contested:
@@ -100,7 +104,7 @@ class Selector:
                 reason = f"node(s) didn't satisfy plugin(s) [{' '.join(narrowing)}]"
                 absent = Rejection(narrowing[0] if narrowing else "", UNRESOLVABLE, (reason,))
             return Selection(verdicts=Verdicts(nodes, rejected, absent=absent), rejecting=rejecting)
-        return self._chosen(pod, decision, feasible)
+        return self._chosen(pod, decision)
 
     def run_filters(self, pod: Pod, node: str) -> Rejection | str | None:
         """All filters on one node, with the pods it is promised to and then without. None: fits; a text: an error."""
@@ -111,12 +115,11 @@ class Selector:
                 return refusal
         return self._refusal(self._decide(pod, [node]), node)
 
-    def _chosen(self, pod: Pod, decision: Decision, feasible: Sequence[str]) -> Selection:
+    def _chosen(self, pod: Pod, decision: Decision) -> Selection:
         node = decision.node
         if node is None:
             raise EngineError(f"nodes fit pod {meta(pod).namespace}/{meta(pod).name}, but the engine chose none")
-        if self.prefer is not None and len(feasible) > 1:
-            best = decision.best()
+        if self.prefer is not None and len(best := decision.best()) > 1:
             wish = self.prefer(pod, best)
             node = wish if wish in best else node
         return Selection(node=node, plan=decision.volumes(node))

@@ -11,6 +11,7 @@ from tests.builders import make_node, make_pod, when
 from tests.unit.scheduler.world import START_NS, World
 from volsched.api.edit import replace
 from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Rejection
+from volsched.engine.reference import ReferenceEngine
 from volsched.errors import EngineError
 from volsched.ports import Bind, Patch, Pause, Steps
 from volsched.scheduler.conditions import event_note, status_patch, with_condition
@@ -242,3 +243,23 @@ def test_two_profiles() -> None:
     world.run()
     assert (world.node_of("web"), world.node_of("other")) == ("n1", "n1")
     assert {intent.source for intent in world.intents if hasattr(intent, "source")} == {"mine", "default-scheduler"}
+
+
+def test_an_engine_without_own_plugins_says_so() -> None:
+    with pytest.raises(EngineError, match="runs no own plugins"):
+        World(profiles=[lambda handle: default_profile(handle, engine_plugins=[Recorder()])])
+
+
+def test_engine_plugins_are_handed_to_the_engine() -> None:
+    handed: list[Any] = []
+
+    class Engine(ReferenceEngine):
+        def decide(self, pod: Any, *, only: Any = None, plugins: Any = ()) -> Any:  # type: ignore[override]
+            handed.append(list(plugins))
+            return super().decide(pod, only=only)
+
+    mine = Recorder()
+    world = World(make_node("n1"), engine=Engine(), profiles=[lambda handle: default_profile(handle, engine_plugins=[mine])])
+    world.put(make_pod("web"))
+    world.run()
+    assert handed == [[mine]]
