@@ -181,6 +181,15 @@ def test_vanished_volume_loses_the_claim_and_finds_it_again() -> None:
     assert phase(made.claim("data")) == "Bound" and made.claim("data").status.capacity == {"storage": "10Gi"}
 
 
+def test_claim_and_volume_made_at_once_are_bound_without_a_resync() -> None:
+    made = world()
+    with lagging(made):
+        made.create(make_pvc())
+        made.create(make_pv())
+        made.settle()
+    assert phase(made.claim("data")) == "Bound" and made.events == []
+
+
 # claim rows
 
 
@@ -191,7 +200,6 @@ def test_default_class_is_taken_after_the_search_failed() -> None:
     same = with_metadata(a_class("also-new", default=True), creationTimestamp=when(5))
     made = world(older, newer, same)
     made.create(make_pvc(storage_class=None))
-    made.create(make_pv(storage_class=None))
     made.settle()
     assert made.claim("data").spec.storageClassName == "also-new"  # trap 8: newest, then smallest name
     made = world(older, make_pv(storage_class=None))

@@ -118,6 +118,21 @@ class ClaimPasses:
         )
         return Case(claim, volume, facts)
 
+    def is_settled(self, claim: PersistentVolumeClaim) -> bool:
+        """Whether a pass would do nothing: the claim is bound both ways and all of it is written."""
+        if ANN_BIND_COMPLETED not in annotations_of(claim) or migrated_claim(claim) is not claim:
+            return False
+        case = self.examine(claim)
+        if classify_claim(case.facts) is not ClaimRow.B4:
+            return False
+        volume = case.known_volume
+        return (
+            claimed_volume(volume, claim) is volume
+            and volume_in_phase(volume, "Bound") is volume
+            and bound_claim(claim, volume) is claim
+            and claim_status_bound(claim, volume) is claim
+        )
+
     def _search(self, claim: PersistentVolumeClaim, *, delayed: bool) -> PersistentVolume | None:
         try:
             return self._state.volumes.find(claim, delayed=delayed)

@@ -1,4 +1,8 @@
-"""The binder as a decider: its queues, what wakes it, and which pass an item gets."""
+"""The binder as a decider: its queues, what wakes it, and which pass an item gets.
+
+Upstream leaves it to chance whether a claim or a volume created just before it is looked at first; a claim that comes first finds the
+volume not Available yet and waits for the resync. Here claims wait until every new volume has had its first pass.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +41,18 @@ class PVBinder:
         self._operations = Operations(clock, self._state.agenda)
         self._claims = ClaimPasses(self._state, self._operations)
         self._volumes = VolumePasses(self._state, self._operations)
+        self._new_volumes: set[str] = set()  # seen, no pass has ended yet
+        self._held: dict[WorkItem, None] = {}  # claims that wait for them
 
     def start(self) -> Steps[None]:
         yield from ()
 
     def observe(self, event: WatchEvent) -> Iterable[WorkItem]:
+        if event.kind == "PersistentVolume":
+            if event.change is Change.DELETED:
+                self._volume_done(event.key.name)
+            elif self._state.volume(event.key.name) is None:
+                self._new_volumes.add(event.key.name)
         self._state.observe(event)
         if event.kind == "PersistentVolumeClaim":
             return [self._after_claim(event.object, event.change)]
@@ -63,22 +74,39 @@ class PVBinder:
         reference = volume.spec.claimRef if volume.spec else None
         return [] if reference is None else [claim_item(reference.namespace or "", reference.name or "")]
 
+    def _volume_done(self, name: str) -> None:
+        """A volume has had its pass, well or not, or is gone."""
+        self._new_volumes.discard(name)
+        if not self._new_volumes:
+            for item in self._held:
+                self._state.agenda.now(item)
+            self._held.clear()
+
     def work(self, item: WorkItem) -> Steps[Done | Requeue]:
         if item.queue == CLAIMS:
+            if self._new_volumes:
+                self._held[item] = None
+                return DONE
             namespace, _, name = item.key.partition("/")
             yield from self._claims.run(namespace, name)
         elif item.queue == VOLUMES:
-            yield from self._volumes.run(item.key)
+            try:
+                yield from self._volumes.run(item.key)
+            finally:
+                self._volume_done(item.key)
         else:
             yield from self._operations.run(item.key)
         return DONE
 
     def resync(self) -> Iterable[WorkItem]:
+        """All claims and volumes but those whose pass would find nothing to do: in a large cluster that is nearly all of them."""
         view = self._state.view
         for claim in view.all("PersistentVolumeClaim"):
-            yield WorkItem(CLAIMS, claim_key(claim))
+            if not self._claims.is_settled(claim):
+                yield WorkItem(CLAIMS, claim_key(claim))
         for volume in view.all("PersistentVolume"):
-            yield WorkItem(VOLUMES, key_of(volume).name)
+            if not self._volumes.is_settled(volume):
+                yield WorkItem(VOLUMES, key_of(volume).name)
 
     def wake_at_ns(self) -> int | None:
         return self._state.agenda.next_ns()

@@ -98,6 +98,22 @@ class VolumePasses:
         )
         return Case(volume, claim, facts)
 
+    def is_settled(self, volume: PersistentVolume) -> bool:
+        """Whether a pass would do nothing: free and Available, or bound both ways and Bound."""
+        reference = volume.spec.claimRef if volume.spec else None
+        if migrated_volume(volume) is not volume:
+            return False
+        if reference is None or not reference.uid:
+            return phase_of(volume) == "Available"
+        claim = self._state.claim(reference.namespace or "", reference.name or "")
+        return (
+            phase_of(volume) == "Bound"
+            and claim is not None
+            and uid_of(claim) == reference.uid
+            and claim.spec is not None
+            and claim.spec.volumeName == meta(volume).name
+        )
+
     def _claim_of(self, volume: PersistentVolume) -> Steps[PersistentVolumeClaim | None]:
         """The claim that the volume is bound to, by uid."""
         assert volume.spec is not None and volume.spec.claimRef is not None
