@@ -24,6 +24,7 @@ BINARY: Final = "BinarySI"
 EXPONENT: Final = "DecimalExponent"
 
 _INT64_MAX: Final = 2**63 - 1
+_INT128_MAX: Final = 2**127 - 1
 _INT64_MIN: Final = -(2**63)
 _SMALL_DIGITS: Final = 18
 _NANO: Final = -9
@@ -96,6 +97,13 @@ class Quantity:
         if self._milli is None:
             self._milli = self._scaled(_MILLI)
         return self._milli
+
+    def nanos(self) -> int:
+        """The exact value in units of 10**-9, finer than which nothing is kept; capped to what 128 bits hold."""
+        if self._mantissa == 0:
+            return 0
+        exact: int = self._mantissa * 10 ** min(self._scale - _NANO, 40)
+        return max(-_INT128_MAX, min(exact, _INT128_MAX))
 
     def sign(self) -> int:
         """-1, 0 or 1."""
