@@ -1,0 +1,289 @@
+// Pods of a Cluster: compiling, counting on nodes, assume and forget.
+
+#include <algorithm>
+
+#include "volsched/cluster.hpp"
+#include "volsched/error.hpp"
+#include "volsched/row_reader.hpp"
+
+namespace volsched {
+
+// Compiling ------------------------------------------------------------------------------------------------------------------------------
+
+Usage Cluster::read_usage(RowReader& reader) {
+  Usage usage;
+  usage.milli_cpu = reader.i64();
+  usage.memory_bytes = reader.i64();
+  usage.ephemeral_bytes = reader.i64();
+  usage.scored_milli_cpu = reader.i64();
+  usage.scored_memory_bytes = reader.i64();
+  usage.scalars.resize(reader.count());
+  for (auto& [scalar, amount] : usage.scalars) {
+    scalar = resources.scalar(strings.intern(reader.text()));
+    amount = reader.i64();
+  }
+  return usage;
+}
+
+void Cluster::compile(RowReader& reader, PodProgram& program) {
+  const auto text = [&] { return strings.intern(reader.text()); };
+  program.tolerations.resize(reader.count());
+  for (Toleration& toleration : program.tolerations) {
+    const std::uint8_t op = reader.u8();
+    toleration.op = op == 0 ? Toleration::Op::kEqual : op == 1 ? Toleration::Op::kExists : Toleration::Op::kOther;
+    toleration.key = text();
+    toleration.value = text();
+    const std::uint8_t effect = reader.u8();
+    toleration.effect = effect <= 4 ? static_cast<TaintEffect>(effect) : TaintEffect::kOther;
+  }
+  program.has_node_selector = reader.flag();
+  if (program.has_node_selector) {
+    Term term;
+    const std::uint32_t count = reader.count();
+    for (std::uint32_t at = 0; at < count; ++at) {
+      const StringId key = text();
+      term.push_back({key, Op::kIn, 0, {text()}});
+    }
+    program.node_selector = selectors.intern({{std::move(term)}}, labels, strings);
+  }
+  program.has_required_affinity = reader.flag();
+  if (program.has_required_affinity) {
+    program.required_affinity = selectors.intern(read_node_selector(reader, strings, labels.name_key(), FieldsAre::kCompared), labels, strings);
+  }
+  program.has_name_set = reader.flag();
+  if (program.has_name_set) {
+    program.name_set.resize(reader.count());
+    for (StringId& name : program.name_set) name = text();
+  }
+  program.has_preferred_affinity = reader.flag();
+  if (program.has_preferred_affinity) {
+    program.preferred.resize(reader.count());
+    for (PreferredTerm& term : program.preferred) {
+      term.weight = static_cast<std::int32_t>(reader.i64());
+      term.selector = selectors.intern(read_preferred_term(reader, strings, labels.name_key(), term.error), labels, strings);
+    }
+  }
+  program.ports.resize(reader.count());
+  for (HostPort& port : program.ports) {
+    port.protocol = text();
+    port.ip = text();
+    port.port = reader.u32();
+  }
+  program.usage = read_usage(reader);
+  program.fit_milli_cpu = reader.i64();
+  program.fit_memory_bytes = reader.i64();
+  program.images.resize(reader.count());
+  for (StringId& image : program.images) image = text();
+  program.features.resize(reader.count());
+  for (StringId& feature : program.features) feature = text();
+  program.inline_volumes.resize(reader.count());
+  for (InlineVolume& volume : program.inline_volumes) {
+    if (reader.flag()) {
+      volume.driver = attach.driver(text());
+      volume.handle = text();
+    } else {
+      volume.error = std::string(reader.text());
+    }
+  }
+  program.disks.resize(reader.count());
+  for (InlineDisk& disk : program.disks) {
+    disk.kind = static_cast<DiskKind>(std::min<std::uint8_t>(reader.u8(), 3));
+    disk.name = text();
+    disk.pool = text();
+    disk.is_read_only = reader.flag();
+    disk.monitors.resize(reader.count());
+    for (StringId& monitor : disk.monitors) monitor = text();
+  }
+  reader.finish();
+}
+
+ProgramPtr Cluster::program(std::string_view content) {
+  const auto known = programs_.find(content);
+  if (known != programs_.end()) return known->second;
+  if (programs_.size() >= programs_purge_at_) {
+    std::erase_if(programs_, [](const auto& entry) { return entry.second.use_count() == 1; });
+    programs_purge_at_ = std::max<std::size_t>(4096, programs_.size() * 2);
+  }
+  auto made = std::make_shared<PodProgram>();
+  made->content = std::string(content);
+  RowReader reader("pod template", made->content);
+  compile(reader, *made);
+  programs_.emplace(made->content, made);
+  return made;
+}
+
+PodInstance Cluster::instance(std::string_view bytes) {
+  RowReader reader("pod", bytes);
+  PodInstance read;
+  read.space = strings.intern(reader.text());
+  read.name = strings.intern(reader.text());
+  read.uid = strings.intern(reader.text());
+  read.node = strings.intern(reader.text());
+  read.labels = read_label_set(reader);
+  read.is_terminating = reader.flag();
+  read.claims.resize(reader.count());
+  for (ClaimUse& use : read.claims) {
+    use.claim = claims.slot(read.space, strings.intern(reader.text()));
+    use.is_ephemeral = reader.flag();
+  }
+  reader.finish();
+  return read;
+}
+
+// Counting -------------------------------------------------------------------------------------------------------------------------------
+
+void Cluster::count_uses(const PodRow& pod, std::int32_t sign) {
+  for (const ClaimUse& use : pod.instance.claims) {
+    if (!use.is_ephemeral) claims.count_use(use.claim, sign);
+  }
+}
+
+void Cluster::place(PodId id, NodeId row) {
+  PodRow& pod = pods_[id.index()];
+  pod.row = row;
+  pod.exists = true;
+  NodeRow& node = nodes_[row.index()];
+  node.pods.push_back(id);
+  resources.add(row, pod.used());
+  for (const HostPort& port : pod.program->ports) ports.add(row, port);
+  for (const InlineDisk& disk : pod.program->disks) disks.add(row, disk);
+  for (const ClaimUse& use : pod.instance.claims) claims.add_user(use.claim, id);
+  if (node.exists) count_uses(pod, 1);
+  attach_pod(id);
+  pod_ids_.set(pack(pod.instance.space, pod.instance.name), id.value());
+}
+
+void Cluster::displace(PodId id) {
+  detach_pod(id);
+  PodRow& pod = pods_[id.index()];
+  NodeRow& node = nodes_[pod.row.index()];
+  if (node.exists) count_uses(pod, -1);
+  for (const ClaimUse& use : pod.instance.claims) claims.remove_user(use.claim, id);
+  for (const InlineDisk& disk : pod.program->disks) disks.remove(pod.row, disk);
+  for (const HostPort& port : pod.program->ports) ports.remove(pod.row, port);
+  resources.subtract(pod.row, pod.used());
+  // as upstream: the last pod takes the place of the one that leaves
+  const auto at = std::find(node.pods.begin(), node.pods.end(), id);
+  *at = node.pods.back();
+  node.pods.pop_back();
+  pod_ids_.erase(pack(pod.instance.space, pod.instance.name));
+  const NodeId row = pod.row;
+  pod = PodRow{};
+  free_pods_.push_back(id);
+  release_if_unused(row);
+}
+
+void Cluster::put_pod(std::string_view content, std::string_view instance_row, std::string_view usage_row) {
+  PodInstance read = instance(instance_row);
+  ProgramPtr compiled = program(content);
+  std::shared_ptr<const Usage> usage;
+  if (!usage_row.empty()) {
+    RowReader reader("pod usage", usage_row);
+    usage = std::make_shared<Usage>(read_usage(reader));
+    reader.finish();
+    if (*usage == compiled->usage) usage = nullptr;
+  }
+  bump();
+  const PodId known = find_pod(read.space, read.name);
+  if (known.valid()) {
+    PodRow& pod = pods_[known.index()];
+    const bool is_same_use = pod.program == compiled && (usage ? *usage : compiled->usage) == pod.used() && pod.instance.claims == read.claims &&
+                             pod.instance.uid == read.uid && nodes_[pod.row.index()].name == read.node;
+    if (is_same_use) {  // the usual case: the API server confirms what was assumed
+      pod.instance.labels = read.labels;
+      pod.instance.is_terminating = read.is_terminating;
+      pod.instance.node = read.node;
+      pod.assumption = 0;
+      return;
+    }
+    displace(known);
+  }
+  if (read.node == StringPool::kEmpty) return;
+  PodId id(pods_.size());
+  if (free_pods_.empty()) {
+    pods_.emplace_back();
+  } else {
+    id = free_pods_.back();
+    free_pods_.pop_back();
+  }
+  const NodeId row = node_slot(read.node);
+  pods_[id.index()].instance = std::move(read);
+  pods_[id.index()].program = std::move(compiled);
+  pods_[id.index()].usage = std::move(usage);
+  place(id, row);
+}
+
+void Cluster::remove_pod(std::string_view space, std::string_view name) {
+  const StringId space_id = strings.find(space);
+  const StringId name_id = strings.find(name);
+  if (!space_id.valid() || !name_id.valid()) return;
+  const PodId id = find_pod(space_id, name_id);
+  if (!id.valid()) return;
+  displace(id);
+  bump();
+}
+
+// Assume and forget ----------------------------------------------------------------------------------------------------------------------
+
+AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assumed, NodeId row, const Plan& plan) {
+  if (find_pod(assumed.space, assumed.name).valid()) {
+    throw Error("pod " + strings.str(assumed.space) + "/" + strings.str(assumed.name) + " is assumed or counted on a node already");
+  }
+  AssumedState state;
+  state.id = next_assumption_++;
+  for (const BindStep& step : plan.bind) {
+    const Claim& claim = claims.at(step.claim);
+    const Volume& volume = volumes.at(step.volume);
+    if (volume.claim == step.claim && volume.claim_uid == claim.uid) continue;  // reserved exactly so already
+    state.volumes.push_back({step.volume, volume.claim, volume.claim_uid});
+    volumes.reserve(step.volume, step.claim, claim.uid, strings);
+    assumed_volumes_[step.volume.value()] = state.id;
+  }
+  const StringId node_name = nodes_[row.index()].name;
+  for (const BindStep& step : plan.provision) {
+    Claim& claim = claims.edit(step.claim);
+    if (claim.has_selected_node && claim.selected_node == node_name) continue;
+    state.claims.push_back({step.claim, claim.has_selected_node, claim.selected_node});
+    claim.has_selected_node = true;
+    claim.selected_node = node_name;
+    assumed_claims_[step.claim.value()] = state.id;
+  }
+  PodId id(pods_.size());
+  if (free_pods_.empty()) {
+    pods_.emplace_back();
+  } else {
+    id = free_pods_.back();
+    free_pods_.pop_back();
+  }
+  PodRow& pod = pods_[id.index()];
+  pod.instance = assumed;
+  pod.instance.node = node_name;
+  pod.program = compiled;
+  pod.assumption = state.id;
+  place(id, row);
+  state.pod = id;
+  bump();
+  return state;
+}
+
+void Cluster::forget(const AssumedState& state) {
+  const PodRow& pod = pods_[state.pod.index()];
+  if (pod.exists && pod.assumption == state.id) displace(state.pod);
+  for (auto at = state.claims.rbegin(); at != state.claims.rend(); ++at) {
+    const auto mark = assumed_claims_.find(at->claim.value());
+    if (mark == assumed_claims_.end() || mark->second != state.id) continue;
+    assumed_claims_.erase(mark);
+    Claim& claim = claims.edit(at->claim);
+    claim.has_selected_node = at->had_selected_node;
+    claim.selected_node = at->old_node;
+  }
+  for (auto at = state.volumes.rbegin(); at != state.volumes.rend(); ++at) {
+    const auto mark = assumed_volumes_.find(at->volume.value());
+    if (mark == assumed_volumes_.end() || mark->second != state.id) continue;
+    assumed_volumes_.erase(mark);
+    volumes.reserve(at->volume, at->old_claim, at->old_uid, strings);
+  }
+  bump();
+}
+
+}  // namespace volsched

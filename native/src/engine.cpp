@@ -1,0 +1,399 @@
+#include "volsched/engine.hpp"
+
+#include <algorithm>
+
+#include "volsched/error.hpp"
+#include "volsched/text.hpp"
+
+namespace volsched {
+
+namespace {
+
+/// Templates whose plugin caches are kept: about 20 bytes a node each.
+constexpr std::size_t kCachedProgramsMax = 128;
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
+  return text;
+}
+
+}  // namespace
+
+Engine::Engine(TieBreak tie_break, std::uint64_t seed, std::int32_t percentage_of_nodes)
+    : tie_break_(tie_break), percentage_of_nodes_(percentage_of_nodes), random_(seed) {
+  if (percentage_of_nodes < 0 || percentage_of_nodes > 100) {
+    throw Error("percentage_of_nodes_to_score must be 0 (adaptive) to 100, not " + std::to_string(percentage_of_nodes));
+  }
+}
+
+ProgramCaches& Engine::caches_for(const ProgramPtr& program) {
+  const auto known = caches_by_program_.find(program.get());
+  if (known != caches_by_program_.end()) {
+    caches_.splice(caches_.begin(), caches_, known->second);
+    return caches_.front();
+  }
+  if (caches_.size() >= kCachedProgramsMax) {
+    caches_by_program_.erase(caches_.back().program.get());
+    caches_.pop_back();
+  }
+  caches_.emplace_front();
+  caches_.front().program = program;
+  caches_by_program_[program.get()] = caches_.begin();
+  return caches_.front();
+}
+
+// Filtering ------------------------------------------------------------------------------------------------------------------------------
+
+bool Engine::run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>& skipped, const NodeMask& given) {
+  const auto profile = default_profile();
+  const Plugin* soft_refusal = nullptr;
+  std::string soft_text;
+  std::vector<StringId> names;  // what the plugins that narrow agree on; a name need not exist
+  const auto refuse = [&](std::string_view plugin, Code code, std::string text) {
+    decision.is_refused = true;
+    decision.refusal = {std::string(plugin), code, {std::move(text)}, {}};
+    return false;
+  };
+  for (std::size_t at = 0; at < profile.size(); ++at) {
+    const Plugin& plugin = *profile[at];
+    PreFilterStatus status = plugin.pre_filter(cycle);
+    switch (status.kind) {
+      case PreFilterStatus::Kind::kSuccess:
+        break;
+      case PreFilterStatus::Kind::kSkip:
+        skipped[at] = true;
+        continue;
+      case PreFilterStatus::Kind::kUnschedulable:
+        soft_refusal = &plugin;
+        soft_text = std::move(status.text);
+        continue;
+      case PreFilterStatus::Kind::kUnresolvable:
+        return refuse(plugin.name(), Code::kUnresolvable, std::move(status.text));
+      case PreFilterStatus::Kind::kError:
+        decision.error = quoting("running PreFilter plugin ", plugin.name(), ": ") + status.text;
+        return false;
+    }
+    if (!status.narrows) continue;
+    if (decision.narrowing.empty()) {
+      names = std::move(status.names);
+    } else {
+      std::erase_if(names, [&](StringId name) { return std::find(status.names.begin(), status.names.end(), name) == status.names.end(); });
+    }
+    decision.narrowing.emplace_back(plugin.name());
+    std::sort(decision.narrowing.begin(), decision.narrowing.end());
+    if (!names.empty()) continue;
+    return refuse("", Code::kUnresolvable,
+                  decision.narrowing.size() == 1 ? "node(s) didn't satisfy plugin " + decision.narrowing.front()
+                                                 : "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "] simultaneously");
+  }
+  if (soft_refusal != nullptr) return refuse(soft_refusal->name(), Code::kUnschedulable, std::move(soft_text));
+  NodeMask allowed = given;
+  if (!decision.narrowing.empty()) {
+    allowed.clear();
+    for (const StringId name : names) {
+      const NodeId row = cluster.find_node(name);
+      if (row.valid() && given.test(row)) allowed.set(row);
+    }
+    decision.absent_reason = "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "]";
+    decision.absent_count = given.count() - allowed.count();
+  }
+  cycle.alive = std::move(allowed);
+  return true;
+}
+
+std::size_t Engine::wanted(std::size_t nodes) const {
+  constexpr std::size_t kNodesMin = 100;
+  if (percentage_of_nodes_ >= 100 || nodes < kNodesMin) return nodes;
+  std::size_t percentage = static_cast<std::size_t>(percentage_of_nodes_);
+  if (percentage == 0) percentage = nodes / 125 >= 45 ? 5 : 50 - nodes / 125;
+  return std::max(kNodesMin, nodes * percentage / 100);
+}
+
+void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered) {
+  const std::vector<NodeId>& order = cluster.order.list();
+  const std::size_t considered_count = considered.count();
+  const std::size_t limit = wanted(considered_count);
+  decision.start = 0;
+  if (limit < considered_count || !cycle.failures.empty() || percentage_of_nodes_ < 100) {
+    // Upstream walks the list it filters (narrowed, in node order) from where the last search ended.
+    std::vector<NodeId> walk;
+    walk.reserve(considered_count);
+    for (const NodeId row : order) {
+      if (considered.test(row)) walk.push_back(row);
+    }
+    if (percentage_of_nodes_ < 100 && !walk.empty()) decision.start = next_start_ % walk.size();
+    NodeMask seen(cluster.rows());
+    std::size_t found = 0;
+    std::size_t processed = 0;
+    for (std::size_t step = 0; step < walk.size(); ++step) {
+      const NodeId row = walk[(decision.start + step) % walk.size()];
+      for (const Cycle::Failure& failure : cycle.failures) {
+        if (!failure.nodes.test(row)) continue;
+        decision.error = quoting("running ", plugin_name(failure.plugin), " filter plugin: ") + failure.text;
+        break;
+      }
+      if (!decision.error.empty()) break;
+      if (cycle.alive.test(row)) {
+        if (found == limit) break;  // one more than wanted: it is dropped and the search ends
+        ++found;
+      }
+      ++processed;
+      seen.set(row);
+      if (percentage_of_nodes_ < 100) decision.visited.push_back(row);
+    }
+    if (percentage_of_nodes_ < 100 && cluster.node_count() > 0) next_start_ = (next_start_ + processed) % cluster.node_count();
+    cycle.alive &= seen;
+    for (Rejected& group : cycle.rejected) group.nodes &= seen;
+    std::erase_if(cycle.rejected, [](const Rejected& group) { return group.nodes.none(); });
+  }
+  decision.feasible = std::move(cycle.alive);
+  decision.rejected = std::move(cycle.rejected);
+}
+
+Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only) {
+  Decision decision;
+  decision.serial = ++last_serial_;
+  decision.program = program;
+  decision.pod = std::move(pod);
+  decision.generation = cluster.generation();
+  decision.node_generation = cluster.node_generation();
+  decision.node_count = cluster.node_count();
+  decision.feasible = NodeMask(cluster.rows());
+  cluster.order.refresh(cluster.rows());
+  if (cluster.node_count() == 0) return decision;
+
+  NodeMask given(cluster.rows());
+  if (only == nullptr) {
+    given = cluster.live();
+  } else {
+    for (const NodeId row : *only) {
+      if (cluster.live().test(row)) given.set(row);
+    }
+  }
+  scratch_.reset();
+  cycle_ = std::make_unique<Cycle>(cluster, decision.program, decision.pod, caches_for(program), scratch_);
+  cycle_serial_ = decision.serial;
+  Cycle& cycle = *cycle_;
+  const auto profile = default_profile();
+  std::vector<bool> skipped(profile.size(), false);
+  if (!run_pre_filters(cycle, decision, skipped, given)) return decision;
+  const NodeMask considered = cycle.alive;
+  for (std::size_t at = 0; at < profile.size(); ++at) {
+    if (!skipped[at]) profile[at]->filter(cycle);
+  }
+  visit(cycle, decision, considered);
+  return decision;
+}
+
+void Engine::narrow(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) const {
+  check_nodes(decision);
+  const NodeMask refused = decision.feasible - keep;
+  if (refused.none()) return;
+  decision.feasible -= refused;
+  decision.rejected.push_back({std::move(plugin), code, {std::move(reason)}, refused});
+}
+
+void Engine::check_nodes(const Decision& decision) const {
+  if (decision.node_generation != cluster.node_generation()) {
+    throw Error("a node came or went since this decision was made (generation " + std::to_string(decision.generation) + ", now " +
+                std::to_string(cluster.generation()) + "); read it before, or decide again");
+  }
+}
+
+void Engine::check_state(const Decision& decision) const {
+  if (decision.generation != cluster.generation()) {
+    throw Error("the cluster has changed since this decision was made (generation " + std::to_string(decision.generation) + ", now " +
+                std::to_string(cluster.generation()) + "); read it before, or decide again");
+  }
+}
+
+// Scoring and choosing -------------------------------------------------------------------------------------------------------------------
+
+Cycle& Engine::cycle_of(const Decision& decision) {
+  check_state(decision);
+  scratch_.reset();
+  if (cycle_ != nullptr && cycle_serial_ == decision.serial) return *cycle_;
+  cycle_ = std::make_unique<Cycle>(cluster, decision.program, decision.pod, caches_for(decision.program), scratch_);
+  cycle_serial_ = decision.serial;
+  for (const Plugin* plugin : default_profile()) static_cast<void>(plugin->pre_filter(*cycle_));
+  return *cycle_;
+}
+
+std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& error) {
+  std::vector<PluginScores> result;
+  Cycle& cycle = cycle_of(decision);
+  if (decision.feasible.none()) return result;
+  for (const Plugin* plugin : default_profile()) {
+    if (plugin->weight() == 0) continue;
+    PreScoreStatus status = plugin->pre_score(cycle, decision.feasible);
+    if (status.kind == PreScoreStatus::Kind::kError) {
+      error = quoting("running PreScore plugin ", plugin->name(), ": ") + status.text;
+      return {};
+    }
+    if (status.kind == PreScoreStatus::Kind::kSkip) continue;
+    result.push_back({plugin->name(), plugin->weight(), plugin->score(cycle, decision.feasible)});
+  }
+  return result;
+}
+
+const std::vector<std::int32_t>& Engine::totals(const Decision& decision, std::span<const PluginScores> scores) {
+  std::int32_t constant = 0;
+  for (const PluginScores& part : scores) constant += part.column.by_row == nullptr ? part.weight * part.column.constant : 0;
+  totals_.assign(cluster.rows(), constant);
+  for (const PluginScores& part : scores) {
+    if (part.column.by_row == nullptr) continue;
+    const std::int32_t* column = part.column.by_row;
+    const std::int32_t weight = part.weight;
+    for (std::size_t row = 0; row < totals_.size(); ++row) totals_[row] += weight * column[row];
+  }
+  for (const ExtraScores& extra : decision.extra) {
+    for (std::size_t row = 0; row < totals_.size(); ++row) totals_[row] += static_cast<std::int32_t>(extra.by_row[row]);
+  }
+  return totals_;
+}
+
+const std::vector<std::uint32_t>& Engine::name_ranks() {
+  cluster.order.refresh(cluster.rows());
+  if (name_ranks_version_ == cluster.order.version() && name_ranks_.size() == cluster.rows()) return name_ranks_;
+  std::vector<NodeId> sorted = cluster.order.list();
+  std::sort(sorted.begin(), sorted.end(),
+            [&](NodeId a, NodeId b) { return cluster.strings.view(cluster.node(a).name) < cluster.strings.view(cluster.node(b).name); });
+  name_ranks_.assign(cluster.rows(), NodeOrder::kNowhere);
+  for (std::size_t at = 0; at < sorted.size(); ++at) name_ranks_[sorted[at].index()] = static_cast<std::uint32_t>(at);
+  name_ranks_version_ = cluster.order.version();
+  return name_ranks_;
+}
+
+NodeId Engine::pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals, const std::vector<std::uint32_t>& rank) const {
+  NodeId best;
+  std::int32_t best_total = 0;
+  std::uint32_t best_rank = 0;
+  const auto words = feasible.words();
+  for (std::size_t at = 0; at < words.size(); ++at) {
+    if (words[at] == 0) continue;
+    const std::size_t from = at * NodeMask::kWordBits;
+    if (words[at] == ~std::uint64_t{0} && best.valid()) {
+      // A whole word of feasible nodes that all stay below the best is passed over in one go.
+      std::int32_t most = totals[from];
+      for (std::size_t row = from; row < from + NodeMask::kWordBits; ++row) most = std::max(most, totals[row]);
+      if (most < best_total) continue;
+    }
+    for (std::uint64_t word = words[at]; word != 0; word &= word - 1) {
+      const std::size_t row = from + static_cast<std::size_t>(std::countr_zero(word));
+      if (best.valid() && (totals[row] < best_total || (totals[row] == best_total && rank[row] >= best_rank))) continue;
+      best = NodeId(row);
+      best_total = totals[row];
+      best_rank = rank[row];
+    }
+  }
+  return best;
+}
+
+std::vector<NodeId> Engine::feasible(const Decision& decision) {
+  check_nodes(decision);
+  cluster.order.refresh(cluster.rows());
+  const std::vector<NodeId>& order = decision.visited.empty() ? cluster.order.list() : decision.visited;
+  std::vector<NodeId> result;
+  for (const NodeId row : order) {
+    if (decision.feasible.test(row)) result.push_back(row);
+  }
+  return result;
+}
+
+NodeId Engine::pick(const Decision& decision, const std::vector<std::int32_t>& totals) {
+  if (tie_break_ == TieBreak::kName) return pick_by_rank(decision.feasible, totals, name_ranks());
+  if (tie_break_ == TieBreak::kFirst && decision.visited.empty()) return pick_by_rank(decision.feasible, totals, cluster.order.positions());
+
+  const std::vector<NodeId> candidates = feasible(decision);
+  std::int32_t most = totals[candidates.front().index()];
+  for (const NodeId row : candidates) most = std::max(most, totals[row.index()]);
+  const auto is_best = [&](std::size_t at) { return totals[candidates[at].index()] == most; };
+  if (tie_break_ == TieBreak::kRandom) {
+    std::vector<NodeId> ties;
+    for (std::size_t at = 0; at < candidates.size(); ++at) {
+      if (is_best(at)) ties.push_back(candidates[at]);
+    }
+    return ties[random_.below(ties.size())];
+  }
+  if (tie_break_ == TieBreak::kFirst) {
+    std::size_t at = 0;
+    while (!is_best(at)) ++at;
+    return candidates[at];
+  }
+  // Upstream's heap: the first maximum in a pre-order walk of the implicit tree.
+  std::vector<std::size_t> open{0};
+  while (true) {
+    const std::size_t at = open.back();
+    open.pop_back();
+    if (is_best(at)) return candidates[at];
+    if (2 * at + 2 < candidates.size()) open.push_back(2 * at + 2);
+    if (2 * at + 1 < candidates.size()) open.push_back(2 * at + 1);
+  }
+}
+
+void Engine::choose(Decision& decision) {
+  check_state(decision);
+  decision.chosen = NodeId();
+  if (!decision.error.empty() || decision.feasible.none()) return;
+  const std::vector<PluginScores> parts = scores(decision, decision.error);
+  if (decision.error.empty()) decision.chosen = pick(decision, totals(decision, parts));
+}
+
+Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only) {
+  Decision decision = filter(program, std::move(pod), only);
+  choose(decision);
+  return decision;
+}
+
+AssumedState Engine::assume(const Decision& decision, NodeId row) {
+  check_state(decision);
+  if (!decision.error.empty() || !row.valid() || row.index() >= decision.feasible.size() || !decision.feasible.test(row)) {
+    throw Error("pod " + cluster.strings.str(decision.pod->space) + "/" + cluster.strings.str(decision.pod->name) +
+                " cannot be assumed on a node that its decision does not find feasible");
+  }
+  const Plan volumes = plan(decision, row);
+  return cluster.assume(decision.program, *decision.pod, row, volumes);
+}
+
+Plan Engine::plan(const Decision& decision, NodeId row) { return volume_plan(cycle_of(decision), row); }
+
+std::string Engine::message(const Decision& decision) const {
+  if (!decision.error.empty() || decision.feasible.any()) return {};
+  if (decision.node_count == 0) return "no nodes available to schedule pods";
+  std::string text = "0/" + std::to_string(decision.node_count) + " nodes are available:";
+  if (decision.is_refused) {
+    for (std::size_t at = 0; at < decision.refusal.reasons.size(); ++at) text += (at == 0 ? " " : ", ") + decision.refusal.reasons[at];
+    return text + ".";
+  }
+  std::vector<std::pair<std::string, std::size_t>> counts;
+  const auto count = [&](const std::string& reason, std::size_t nodes) {
+    const auto known = std::find_if(counts.begin(), counts.end(), [&](const auto& entry) { return entry.first == reason; });
+    if (known != counts.end()) {
+      known->second += nodes;
+    } else {
+      counts.emplace_back(reason, nodes);
+    }
+  };
+  for (const Rejected& group : decision.rejected) {
+    const std::size_t nodes = group.nodes.count();
+    for (const std::string& reason : group.reasons) count(reason, nodes);
+  }
+  if (decision.absent_count > 0) count(decision.absent_reason, decision.absent_count);
+  if (counts.empty()) return text;
+  std::vector<std::string> lines;
+  for (const auto& [reason, nodes] : counts) lines.push_back(std::to_string(nodes) + " " + reason);
+  std::sort(lines.begin(), lines.end());
+  for (std::size_t at = 0; at < lines.size(); ++at) text += (at == 0 ? " " : ", ") + lines[at];
+  return text + ".";
+}
+
+std::unique_ptr<Engine> Engine::fork() const {
+  auto copy = std::make_unique<Engine>(tie_break_, 0, percentage_of_nodes_);
+  copy->cluster = cluster;
+  copy->random_ = random_;
+  copy->next_start_ = next_start_;
+  return copy;
+}
+
+}  // namespace volsched

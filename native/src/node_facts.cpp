@@ -1,0 +1,150 @@
+#include "volsched/node_facts.hpp"
+
+#include <algorithm>
+
+#include "volsched/error.hpp"
+
+namespace volsched {
+
+TaintId TaintTable::intern(const Taint& taint) {
+  const auto known = std::find_if(taints_.begin(), taints_.end(), [&](const Entry& entry) { return entry.taint == taint; });
+  if (known != taints_.end()) return TaintId(static_cast<std::size_t>(known - taints_.begin()));
+  taints_.push_back({taint, {}});
+  return TaintId(taints_.size() - 1);
+}
+
+void TaintTable::assign(NodeId row, std::vector<TaintId> taints, std::size_t rows) {
+  if (by_row_.size() < rows) by_row_.resize(rows);
+  auto& old = by_row_[row.index()];
+  if (old == taints) return;
+  for (const TaintId id : old) taints_[id.index()].nodes.erase(row);
+  for (const TaintId id : taints) taints_[id.index()].nodes.insert(row, rows);
+  old = std::move(taints);
+  ++version_;
+}
+
+void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
+  if (by_row_.size() <= row.index()) by_row_.resize(row.index() + 1);
+  auto& old = by_row_[row.index()];
+  if (old.empty() && images.empty()) return;
+  const auto before = [](const Copy& copy, NodeId wanted) { return copy.row < wanted; };
+  for (const ImageId id : old) {
+    auto& copies = copies_[id.index()];
+    copies.erase(std::lower_bound(copies.begin(), copies.end(), row, before));
+  }
+  old.clear();
+  for (const Listed& image : images) {
+    std::uint32_t id = ids_.find(image.name.value());
+    if (id == FlatMap::kMissing) {
+      id = static_cast<std::uint32_t>(copies_.size());
+      copies_.emplace_back();
+      ids_.set(image.name.value(), id);
+    }
+    auto& copies = copies_[id];
+    const auto at = std::lower_bound(copies.begin(), copies.end(), row, before);
+    if (at != copies.end() && at->row == row) {
+      at->bytes = image.bytes;  // listed twice: the later entry counts
+    } else {
+      copies.insert(at, {row, image.bytes});
+      old.push_back(ImageId(id));
+    }
+  }
+  ++version_;
+}
+
+const std::vector<ImageTable::Copy>* ImageTable::copies(StringId name) const {
+  const std::uint32_t id = ids_.find(name.value());
+  return id == FlatMap::kMissing ? nullptr : &copies_[id];
+}
+
+void DeclarationTable::assign(NodeId row, std::vector<StringId> names, std::size_t rows) {
+  if (by_row_.size() < rows) by_row_.resize(rows);
+  auto& old = by_row_[row.index()];
+  for (const StringId name : old) nodes_[ids_.find(name.value())].erase(row);
+  for (const StringId name : names) {
+    std::uint32_t id = ids_.find(name.value());
+    if (id == FlatMap::kMissing) {
+      id = static_cast<std::uint32_t>(nodes_.size());
+      nodes_.emplace_back();
+      ids_.set(name.value(), id);
+    }
+    nodes_[id].insert(row, rows);
+  }
+  old = std::move(names);
+}
+
+const NodeSet* DeclarationTable::nodes(StringId name) const {
+  const std::uint32_t id = ids_.find(name.value());
+  return id == FlatMap::kMissing ? nullptr : &nodes_[id];
+}
+
+void PortTable::add(NodeId row, const HostPort& port) {
+  const std::uint64_t key = pack(port.protocol, StringId(port.port));
+  std::uint32_t id = ids_.find(key);
+  if (id == FlatMap::kMissing) {
+    id = static_cast<std::uint32_t>(uses_.size());
+    uses_.emplace_back();
+    ids_.set(key, id);
+  }
+  auto& uses = uses_[id];
+  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+  if (at != uses.end()) {
+    ++at->count;
+  } else {
+    uses.push_back({row, port.ip, 1});
+  }
+}
+
+void PortTable::remove(NodeId row, const HostPort& port) {
+  auto& uses = uses_[ids_.find(pack(port.protocol, StringId(port.port)))];
+  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+  if (--at->count > 0) return;
+  *at = uses.back();
+  uses.pop_back();
+}
+
+void PortTable::add_conflicts(const HostPort& port, NodeMask& taken) const {
+  const std::uint32_t id = ids_.find(pack(port.protocol, StringId(port.port)));
+  if (id == FlatMap::kMissing) return;
+  for (const Use& use : uses_[id]) {
+    if (use.ip == port.ip || use.ip == any_ip_ || port.ip == any_ip_) taken.set(use.row);
+  }
+}
+
+void DiskTable::add(NodeId row, const InlineDisk& disk) {
+  FlatMap& ids = ids_[static_cast<std::size_t>(disk.kind)];
+  std::uint32_t id = ids.find(disk.name.value());
+  if (id == FlatMap::kMissing) {
+    id = static_cast<std::uint32_t>(uses_.size());
+    uses_.emplace_back();
+    ids.set(disk.name.value(), id);
+  }
+  uses_[id].push_back({row, disk});
+}
+
+void DiskTable::remove(NodeId row, const InlineDisk& disk) {
+  auto& uses = uses_[ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value())];
+  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.disk == disk; });
+  if (at == uses.end()) throw Error("an inline disk is taken from a node that does not have it");
+  *at = uses.back();
+  uses.pop_back();
+}
+
+void DiskTable::add_conflicts(const InlineDisk& disk, NodeMask& taken) const {
+  const std::uint32_t id = ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value());
+  if (id == FlatMap::kMissing) return;
+  for (const Use& use : uses_[id]) {
+    // An EBS volume takes one pod whatever the mode; the others may be shared by readers.
+    if (disk.kind != DiskKind::kElasticBlockStore && disk.is_read_only && use.disk.is_read_only) continue;
+    if (disk.kind == DiskKind::kRbd) {
+      if (disk.pool != use.disk.pool) continue;
+      const auto& theirs = use.disk.monitors;
+      const bool overlap = std::any_of(disk.monitors.begin(), disk.monitors.end(),
+                                       [&](StringId monitor) { return std::find(theirs.begin(), theirs.end(), monitor) != theirs.end(); });
+      if (!overlap) continue;
+    }
+    taken.set(use.row);
+  }
+}
+
+}  // namespace volsched

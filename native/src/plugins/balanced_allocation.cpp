@@ -1,0 +1,68 @@
+// How much more even the use of cpu and memory becomes with the pod, kept by row like NodeResourcesFit's. All arithmetic is in doubles, in
+// the order written, without contraction. Source: spec/scheduling.md 8.7.
+
+#include <algorithm>
+#include <cmath>
+
+#include "volsched/plugin.hpp"
+#include "volsched/scoring.hpp"
+
+namespace volsched {
+
+namespace {
+
+struct BalanceCache final : PluginCache {
+  std::uint64_t cursor = 0;
+  std::vector<std::int32_t> score;  ///< by row
+};
+
+class NodeResourcesBalancedAllocation final : public Plugin {
+ public:
+  [[nodiscard]] PluginId id() const override { return PluginId::kNodeResourcesBalancedAllocation; }
+  [[nodiscard]] std::string_view name() const override { return "NodeResourcesBalancedAllocation"; }
+  [[nodiscard]] std::int32_t weight() const override { return 1; }
+
+  [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
+    const bool takes_nothing = cycle.program.usage.milli_cpu == 0 && cycle.program.usage.memory_bytes == 0;
+    return {takes_nothing ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess, {}};
+  }
+
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
+    BalanceCache& cache = cycle.cache<BalanceCache>(id());
+    const ResourceTable& resources = cycle.cluster.resources;
+    const std::size_t rows = cycle.cluster.rows();
+    cache.score.resize(rows, 0);
+    const auto refresh = [&](std::uint32_t row) { cache.score[row] = score_of(resources, cycle.program.usage, row); };
+    if (!resources.log().replay(cache.cursor, refresh)) {
+      for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
+    }
+    return {cache.score.data(), 0};
+  }
+
+ private:
+  static std::int64_t balance(std::int64_t cpu, std::int64_t cpu_capacity, std::int64_t memory, std::int64_t memory_capacity) {
+    if (cpu_capacity == 0 || memory_capacity == 0) return 100;  // one share or none deviates from nothing
+    const double cpu_share = std::min(1.0, static_cast<double>(cpu) / static_cast<double>(cpu_capacity));
+    const double memory_share = std::min(1.0, static_cast<double>(memory) / static_cast<double>(memory_capacity));
+    const double deviation = std::abs((cpu_share - memory_share) / 2);
+    return static_cast<std::int64_t>((1 - deviation) * 100.0);
+  }
+
+  static std::int32_t score_of(const ResourceTable& resources, const Usage& usage, std::size_t row) {
+    const ResourceTable::Column& cpu = resources.column(ResourceTable::kCpu);
+    const ResourceTable::Column& memory = resources.column(ResourceTable::kMemory);
+    const std::int64_t before = balance(cpu.requested[row], cpu.allocatable[row], memory.requested[row], memory.allocatable[row]);
+    const std::int64_t after = balance(wrapping_add(cpu.requested[row], usage.milli_cpu), cpu.allocatable[row],
+                                       wrapping_add(memory.requested[row], usage.memory_bytes), memory.allocatable[row]);
+    return static_cast<std::int32_t>(50 + (50 + after - before) / 2);
+  }
+};
+
+}  // namespace
+
+const Plugin& balanced_allocation_plugin() {
+  static const NodeResourcesBalancedAllocation plugin;
+  return plugin;
+}
+
+}  // namespace volsched

@@ -1,0 +1,146 @@
+// For a template the verdict and score of a node depend on that node's numbers alone, so both are kept by row and only rows in the
+// resource log are worked out again. Nodes that lack the same things form one group. Source: spec/scheduling.md 8.6.
+
+#include <algorithm>
+
+#include "volsched/plugin.hpp"
+#include "volsched/scoring.hpp"
+
+namespace volsched {
+
+namespace {
+
+/// Bits of what a node lacks; scalars follow in the order of the program's list.
+constexpr std::uint64_t kPods = 1;
+constexpr std::uint64_t kCpu = 2;
+constexpr std::uint64_t kMemory = 4;
+constexpr std::uint64_t kEphemeral = 8;
+constexpr std::size_t kFirstScalar = 4;
+constexpr std::uint64_t kUnresolvable = 1ULL << 63;
+constexpr std::size_t kScalarsMax = 59;
+
+struct FitCache final : PluginCache {
+  struct Group {
+    std::uint64_t lacks = 0;
+    NodeMask nodes;
+  };
+  std::uint64_t cursor = 0;
+  std::vector<std::uint64_t> lacks;  ///< by row
+  std::vector<Group> groups;         ///< nodes by what they lack; none for nodes that lack nothing
+  std::vector<std::int32_t> score;   ///< by row
+};
+
+std::int64_t least_used(std::int64_t requested, std::int64_t capacity) {
+  if (requested > capacity) return 0;
+  return wrapping_mul(capacity - requested, 100) / capacity;
+}
+
+class NodeResourcesFit final : public Plugin {
+ public:
+  [[nodiscard]] PluginId id() const override { return PluginId::kNodeResourcesFit; }
+  [[nodiscard]] std::string_view name() const override { return "NodeResourcesFit"; }
+  [[nodiscard]] std::int32_t weight() const override { return 1; }
+
+  [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
+    return cycle.program.usage.scalars.size() > kScalarsMax ? PreFilterStatus::error("a pod can request at most 59 different scalar resources")
+                                                            : PreFilterStatus::success();
+  }
+
+  void filter(Cycle& cycle) const override {
+    const FitCache& cache = refreshed(cycle);
+    for (const FitCache::Group& group : cache.groups) {
+      if (!cycle.alive.intersects(group.nodes)) continue;
+      cycle.reject(id(), group.nodes, (group.lacks & kUnresolvable) != 0 ? Code::kUnresolvable : Code::kUnschedulable, reasons(cycle, group.lacks));
+    }
+  }
+
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override { return {refreshed(cycle).score.data(), 0}; }
+
+ private:
+  static std::vector<std::string> reasons(const Cycle& cycle, std::uint64_t lacks) {
+    std::vector<std::string> texts;
+    if ((lacks & kPods) != 0) texts.emplace_back("Too many pods");
+    if ((lacks & kCpu) != 0) texts.emplace_back("Insufficient cpu");
+    if ((lacks & kMemory) != 0) texts.emplace_back("Insufficient memory");
+    if ((lacks & kEphemeral) != 0) texts.emplace_back("Insufficient ephemeral-storage");
+    const auto& scalars = cycle.program.usage.scalars;
+    for (std::size_t at = 0; at < scalars.size(); ++at) {
+      if ((lacks & (1ULL << (kFirstScalar + at))) == 0) continue;
+      texts.push_back("Insufficient " + cycle.cluster.strings.str(cycle.cluster.resources.scalar_column(scalars[at].first).name));
+    }
+    return texts;
+  }
+
+  static std::uint64_t lacking(const Cycle& cycle, std::size_t row) {
+    const ResourceTable& resources = cycle.cluster.resources;
+    const Usage& usage = cycle.program.usage;
+    std::uint64_t lacks = resources.pod_count()[row] + 1 > resources.pod_limit()[row] ? kPods : 0;
+    const auto check = [&](const ResourceTable::Column& column, std::int64_t amount, std::uint64_t bit) {
+      if (amount <= 0 || amount <= wrapping_sub(column.allocatable[row], column.requested[row])) return;
+      lacks |= bit;
+      if (amount > column.allocatable[row]) lacks |= kUnresolvable;
+    };
+    check(resources.column(ResourceTable::kCpu), usage.milli_cpu, kCpu);
+    check(resources.column(ResourceTable::kMemory), usage.memory_bytes, kMemory);
+    check(resources.column(ResourceTable::kEphemeral), usage.ephemeral_bytes, kEphemeral);
+    for (std::size_t at = 0; at < usage.scalars.size(); ++at) {
+      check(resources.scalar_column(usage.scalars[at].first), usage.scalars[at].second, 1ULL << (kFirstScalar + at));
+    }
+    return lacks;
+  }
+
+  /// LeastAllocated over cpu and memory, weight 1 each.
+  static std::int32_t score_of(const Cycle& cycle, std::size_t row) {
+    const ResourceTable& resources = cycle.cluster.resources;
+    std::int64_t sum = 0;
+    std::int64_t weights = 0;
+    const auto add = [&](std::int64_t capacity, std::int64_t used, std::int64_t amount) {
+      if (capacity == 0) return;
+      sum += least_used(wrapping_add(used, amount), capacity);
+      ++weights;
+    };
+    add(resources.column(ResourceTable::kCpu).allocatable[row], resources.scored_cpu()[row], cycle.program.fit_milli_cpu);
+    add(resources.column(ResourceTable::kMemory).allocatable[row], resources.scored_memory()[row], cycle.program.fit_memory_bytes);
+    return weights == 0 ? 0 : static_cast<std::int32_t>(sum / weights);
+  }
+
+  static void regroup(FitCache& cache, std::size_t row, std::uint64_t lacks, std::size_t rows) {
+    const auto group_of = [&](std::uint64_t wanted) {
+      return std::find_if(cache.groups.begin(), cache.groups.end(), [&](const FitCache::Group& group) { return group.lacks == wanted; });
+    };
+    if (cache.lacks[row] != 0) group_of(cache.lacks[row])->nodes.reset(NodeId(row));
+    cache.lacks[row] = lacks;
+    if (lacks == 0) return;
+    auto group = group_of(lacks);
+    if (group == cache.groups.end()) group = cache.groups.insert(cache.groups.end(), {lacks, NodeMask(rows)});
+    group->nodes.set(NodeId(row));
+  }
+
+  [[nodiscard]] const FitCache& refreshed(Cycle& cycle) const {
+    FitCache& cache = cycle.cache<FitCache>(id());
+    const std::size_t rows = cycle.cluster.rows();
+    if (cache.score.size() != rows) {
+      cache.lacks.resize(rows, 0);
+      cache.score.resize(rows, 0);
+      for (FitCache::Group& group : cache.groups) group.nodes.resize(rows);
+    }
+    const auto refresh = [&](std::uint32_t row) {
+      const std::uint64_t lacks = lacking(cycle, row);
+      if (lacks != cache.lacks[row]) regroup(cache, row, lacks, rows);
+      cache.score[row] = score_of(cycle, row);
+    };
+    if (!cycle.cluster.resources.log().replay(cache.cursor, refresh)) {
+      for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
+    }
+    return cache;
+  }
+};
+
+}  // namespace
+
+const Plugin& node_resources_fit_plugin() {
+  static const NodeResourcesFit plugin;
+  return plugin;
+}
+
+}  // namespace volsched

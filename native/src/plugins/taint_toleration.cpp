@@ -1,0 +1,88 @@
+// Work is per distinct taint: which taints the template does not tolerate is found once, their node sets are added up, and the result
+// stands until some node's taints change. Source: spec/scheduling.md 8.3.
+
+#include <algorithm>
+
+#include "volsched/plugin.hpp"
+
+namespace volsched {
+
+namespace {
+
+struct TaintCache final : PluginCache {
+  std::uint64_t version = 0;
+  std::size_t rows = 0;
+  NodeMask untolerated;            ///< nodes with a NoSchedule or NoExecute taint that is not tolerated
+  std::vector<std::int32_t> soft;  ///< by row: PreferNoSchedule taints not tolerated
+  bool has_soft = false;
+};
+
+class TaintToleration final : public Plugin {
+ public:
+  [[nodiscard]] PluginId id() const override { return PluginId::kTaintToleration; }
+  [[nodiscard]] std::string_view name() const override { return "TaintToleration"; }
+  [[nodiscard]] std::int32_t weight() const override { return 3; }
+
+  void filter(Cycle& cycle) const override {
+    cycle.reject(id(), refreshed(cycle).untolerated, Code::kUnresolvable, {"node(s) had untolerated taint(s)"});
+  }
+
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {
+    const TaintCache& cache = refreshed(cycle);
+    if (!cache.has_soft) return {nullptr, 100};
+    std::int32_t most = 0;
+    feasible.for_each([&](NodeId row) { most = std::max(most, cache.soft[row.index()]); });
+    if (most == 0) return {nullptr, 100};
+    std::vector<std::int32_t>& column = cycle.scratch.take(cache.soft.size());
+    for (std::size_t row = 0; row < column.size(); ++row) column[row] = 100 - 100 * cache.soft[row] / most;
+    return {column.data(), 0};
+  }
+
+ private:
+  [[nodiscard]] const TaintCache& refreshed(Cycle& cycle) const {
+    TaintCache& cache = cycle.cache<TaintCache>(id());
+    const TaintTable& taints = cycle.cluster.taints;
+    const std::size_t rows = cycle.cluster.rows();
+    if (cache.version == taints.version() && cache.rows == rows) return cache;
+    cache.version = taints.version();
+    cache.rows = rows;
+    cache.untolerated = NodeMask(rows);
+    cache.soft.assign(rows, 0);
+    cache.has_soft = false;
+    std::vector<char> counts_softly(taints.size(), 0);
+    const auto& tolerations = cycle.program.tolerations;
+    for (std::size_t index = 0; index < taints.size(); ++index) {
+      const Taint& taint = taints.at(TaintId(index));
+      const bool is_soft = taint.effect == TaintEffect::kPreferNoSchedule;
+      if (!is_soft && taint.effect != TaintEffect::kNoSchedule && taint.effect != TaintEffect::kNoExecute) continue;
+      const bool tolerated = std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) {
+        if (is_soft && toleration.effect != TaintEffect::kAny && toleration.effect != TaintEffect::kPreferNoSchedule) return false;
+        return toleration.tolerates(taint);
+      });
+      if (tolerated) continue;
+      if (is_soft) {
+        counts_softly[index] = 1;
+      } else {
+        taints.nodes(TaintId(index)).add_to(cache.untolerated);
+      }
+    }
+    for (std::size_t index = 0; index < taints.size(); ++index) {
+      if (counts_softly[index] == 0) continue;
+      taints.nodes(TaintId(index)).for_each([&](NodeId row) {
+        const auto& own = taints.of(row);
+        cache.soft[row.index()] += static_cast<std::int32_t>(std::count(own.begin(), own.end(), TaintId(index)));
+        cache.has_soft = true;
+      });
+    }
+    return cache;
+  }
+};
+
+}  // namespace
+
+const Plugin& taint_toleration_plugin() {
+  static const TaintToleration plugin;
+  return plugin;
+}
+
+}  // namespace volsched

@@ -1,0 +1,373 @@
+// Bound claims: can the node reach the volume. Delayed claims: which volume would each get on the node, and where there is none, could it
+// be provisioned there. Volumes come from columns kept per claim shape and group (match_column.cpp), pools from columns per class and size
+// (capacity_index.cpp), so the filter is set algebra over a handful of masks; only claims with reserved volumes are special, and of those
+// only one kind (the same claim twice in a pod) is worked out node by node. Source: spec/scheduling.md 4.1 to 4.5.
+
+#include <algorithm>
+
+#include "volsched/plugin.hpp"
+#include "volsched/scoring.hpp"
+#include "volsched/text.hpp"
+
+namespace volsched {
+
+namespace {
+
+constexpr const char* kAffinityReason = "node(s) didn't match PersistentVolume's node affinity";
+constexpr const char* kBindReason = "node(s) didn't find available persistent volumes to bind";
+constexpr const char* kStorageReason = "node(s) did not have enough free storage";
+constexpr const char* kMissingReason = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+
+/// The volume that decides for a claim because it is reserved for it: the first by name that passes tests 1 to 6 of 4.3.
+VolumeId reserved_for(const Cluster& cluster, ClaimId id, std::span<const VolumeId> excluded) {
+  const Claim& claim = cluster.claims.at(id);
+  for (VolumeId at = cluster.volumes.first_of_claim(id); at.valid(); at = cluster.volumes.at(at).next_of_claim) {
+    const Volume& volume = cluster.volumes.at(at);
+    if (volume.storage_class != claim.storage_class || std::find(excluded.begin(), excluded.end(), at) != excluded.end()) continue;
+    if (volume.claim_uid != StringPool::kEmpty && volume.claim_uid != claim.uid) continue;
+    if (volume.capacity < claim.request || volume.volume_mode != claim.volume_mode || volume.attributes_class != claim.attributes_class) continue;
+    if (!volume.is_deleting) return at;
+  }
+  return {};
+}
+
+/// Work out once a cycle what the masks below need.
+void ensure_columns(Cycle& cycle) {
+  VolumeState& state = cycle.volume_state;
+  if (state.has_columns) return;
+  state.has_columns = true;
+  Cluster& cluster = cycle.cluster;
+  for (std::size_t at = 0; at < state.matches.size() && !state.is_exact; ++at) {
+    VolumeState::Match& match = state.matches[at];
+    match.reserved = reserved_for(cluster, match.claim, {});
+    if (!match.reserved.valid()) continue;
+    const auto is_same = [&](const VolumeState::Match& other) { return &other != &match && other.claim == match.claim; };
+    state.is_exact = std::any_of(state.matches.begin(), state.matches.end(), is_same);
+  }
+  if (state.is_exact) return;
+  for (VolumeState::Match& match : state.matches) {
+    if (match.reserved.valid()) {
+      match.reserved_nodes = NodeMask(cluster.rows());
+      cluster.selectors.nodes(cluster.volumes.at(match.reserved).affinity).add_to(match.reserved_nodes);
+      continue;
+    }
+    if (match.column != nullptr) continue;
+    // all claims of this class that are free to take any volume share one column
+    const ClassId storage_class = cluster.claims.at(match.claim).storage_class;
+    std::vector<ShapeId> shapes;
+    for (VolumeState::Match& other : state.matches) {
+      if (other.reserved.valid() || cluster.claims.at(other.claim).storage_class != storage_class) continue;
+      other.index = shapes.size();
+      shapes.push_back(cluster.claims.at(other.claim).shape);
+    }
+    const MatchColumn& column = cluster.volumes.column(shapes, cluster.label_sets, cluster.strings, cluster.rows());
+    for (VolumeState::Match& other : state.matches) {
+      if (!other.reserved.valid() && cluster.claims.at(other.claim).storage_class == storage_class) other.column = &column;
+    }
+  }
+}
+
+const NodeMask& nodes_of(const VolumeState::Match& match) { return match.reserved.valid() ? match.reserved_nodes : match.column->matched[match.index]; }
+
+/// The volumes of all claims to be matched on one node, by the rules themselves.
+std::vector<VolumeId> match_exactly(const Cycle& cycle, NodeId row) {
+  const Cluster& cluster = cycle.cluster;
+  std::vector<VolumeId> picks;
+  std::vector<VolumeId> taken;
+  for (const VolumeState::Match& match : cycle.volume_state.matches) {
+    const Claim& claim = cluster.claims.at(match.claim);
+    VolumeId pick = reserved_for(cluster, match.claim, taken);
+    if (pick.valid()) {
+      if (!cluster.selectors.nodes(cluster.volumes.at(pick).affinity).contains(row)) pick = {};
+    } else {
+      pick = cluster.volumes.best_for(cluster.volumes.shape_at(claim.shape), cluster.volumes.profile_of(claim.storage_class, row), taken,
+                                      cluster.label_sets, cluster.strings);
+    }
+    picks.push_back(pick);
+    if (pick.valid()) taken.push_back(pick);
+  }
+  return picks;
+}
+
+VolumeId pick_of(const Cycle& cycle, const VolumeState::Match& match, NodeId row) {
+  if (!match.reserved.valid()) return cycle.cluster.volumes.pick(*match.column, match.index, row);
+  return match.reserved_nodes.test(row) ? match.reserved : VolumeId();
+}
+
+std::vector<VolumeId> picks_of(const Cycle& cycle, NodeId row) {
+  if (cycle.volume_state.is_exact) return match_exactly(cycle, row);
+  std::vector<VolumeId> picks;
+  for (const VolumeState::Match& match : cycle.volume_state.matches) picks.push_back(pick_of(cycle, match, row));
+  return picks;
+}
+
+/// Whether provisioning a claim is a question of free storage, and the column that answers it.
+const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
+  const Claim& claim = cycle.cluster.claims.at(id);
+  const StorageClass& storage_class = cycle.cluster.classes.at(claim.storage_class);
+  if (!claim.has_request || !cycle.cluster.attach.tracks_capacity(storage_class.driver)) return nullptr;
+  return &cycle.cluster.capacities.column(claim.storage_class, claim.request_bytes, cycle.cluster.strings, cycle.cluster.rows());
+}
+
+/// Refusals of one filter run; a node may be in one of the first two and one of the others.
+struct Verdict {
+  explicit Verdict(std::size_t rows) : affinity(rows), missing(rows), bind(rows), storage(rows) {}
+  NodeMask affinity;
+  NodeMask missing;
+  NodeMask bind;
+  NodeMask storage;
+};
+
+class VolumeBinding final : public Plugin {
+ public:
+  [[nodiscard]] PluginId id() const override { return PluginId::kVolumeBinding; }
+  [[nodiscard]] std::string_view name() const override { return "VolumeBinding"; }
+  [[nodiscard]] std::int32_t weight() const override { return 1; }
+
+  [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
+    cycle.volume_state = {};
+    if (cycle.pod.claims.empty()) return PreFilterStatus::skip();
+    if (std::string refusal = check_claims(cycle); !refusal.empty()) return PreFilterStatus::unresolvable(std::move(refusal));
+    return classify(cycle);
+  }
+
+  void filter(Cycle& cycle) const override {
+    Verdict verdict(cycle.cluster.rows());
+    check_bound(cycle, verdict);
+    check_unbound(cycle, verdict);
+    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) { cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons)); };
+    refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
+    refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
+    refuse(verdict.bind & verdict.missing, {kBindReason, kMissingReason});
+    refuse(verdict.storage & verdict.missing, {kStorageReason, kMissingReason});
+    refuse(verdict.affinity, {kAffinityReason});
+    refuse(verdict.bind, {kBindReason});
+    refuse(verdict.storage, {kStorageReason});
+    refuse(verdict.missing, {kMissingReason});
+  }
+
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override;
+
+ private:
+  static std::string check_claims(const Cycle& cycle) {
+    const Cluster& cluster = cycle.cluster;
+    for (const ClaimUse& use : cycle.pod.claims) {
+      const Claim& claim = cluster.claims.at(use.claim);
+      const std::string_view name = cluster.strings.view(claim.name);
+      if (!claim.exists) {
+        return use.is_ephemeral ? quoting("waiting for ephemeral volume controller to create the persistentvolumeclaim ", name)
+                                : quoting("persistentvolumeclaim ", name, " not found");
+      }
+      if (claim.is_lost) {
+        const std::string_view volume = claim.volume.valid() ? cluster.strings.view(cluster.volumes.at(claim.volume).name) : std::string_view();
+        return quoting("persistentvolumeclaim ", name, quoting(" bound to non-existent persistentvolume ", volume));
+      }
+      if (claim.is_deleting) return quoting("persistentvolumeclaim ", name, " is being deleted");
+      if (use.is_ephemeral && claim.owner_uid != cycle.pod.uid) {
+        return "PVC " + cluster.claim_key(use.claim) + " was not created for pod " + cluster.strings.str(cycle.pod.space) + "/" +
+               cluster.strings.str(cycle.pod.name) + " (pod is not owner)";
+      }
+    }
+    return {};
+  }
+
+  static PreFilterStatus classify(Cycle& cycle) {
+    const Cluster& cluster = cycle.cluster;
+    VolumeState& state = cycle.volume_state;
+    bool has_immediate = false;
+    for (const ClaimUse& use : cycle.pod.claims) {
+      const Claim& claim = cluster.claims.at(use.claim);
+      if (claim.is_fully_bound()) {
+        state.bound.push_back(use.claim);
+        continue;
+      }
+      const StorageClass* storage_class = claim.has_class ? &cluster.classes.at(claim.storage_class) : nullptr;
+      if (storage_class != nullptr && storage_class->exists && storage_class->mode == BindingMode::kUnset) {
+        return PreFilterStatus::error(quoting("VolumeBindingMode not set for StorageClass ", cluster.strings.view(storage_class->name)));
+      }
+      const bool is_delayed = storage_class != nullptr && storage_class->exists && storage_class->mode == BindingMode::kWaitForFirstConsumer;
+      if (!is_delayed || claim.volume.valid()) {
+        has_immediate = true;
+      } else if (claim.has_selected_node) {
+        state.annotated.push_back(use.claim);
+      } else {
+        state.matches.push_back({use.claim, {}, {}, nullptr, 0});
+      }
+    }
+    if (has_immediate) return PreFilterStatus::unresolvable("pod has unbound immediate PersistentVolumeClaims");
+    std::stable_sort(state.matches.begin(), state.matches.end(), [&](const VolumeState::Match& a, const VolumeState::Match& b) {
+      return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
+    });
+    for (const VolumeState::Match& match : state.matches) {
+      const LabelSelectorId selector = cluster.claims.at(match.claim).selector;
+      if (!selector.valid() || cluster.volumes.selector_at(selector).error.empty()) continue;
+      state.selector_error = "error creating internal label selector for claim: " + cluster.claim_key(match.claim) + ": " +
+                             cluster.volumes.selector_at(selector).error;
+      break;
+    }
+    return PreFilterStatus::success();
+  }
+
+  void check_bound(Cycle& cycle, Verdict& verdict) const {
+    const Cluster& cluster = cycle.cluster;
+    NodeMask undecided = cycle.alive;
+    for (const ClaimId claim : cycle.volume_state.bound) {
+      const Volume& volume = cluster.volumes.at(cluster.claims.at(claim).volume);
+      if (!volume.exists) {
+        verdict.missing = undecided;
+        return;
+      }
+      if (volume.source == VolumeSource::kMigratable && volume.translation_error != StringPool::kEmpty) {
+        const NodeSet* migrated = cluster.migrated(volume.plugin);
+        if (migrated != nullptr) {
+          const NodeMask failing = migrated->within(undecided);
+          cycle.fail(id(), failing, "could not translate pv: " + cluster.strings.str(volume.translation_error));
+          undecided -= failing;
+        }
+      }
+      const NodeMask unreachable = cluster.unreachable(volume, undecided);
+      verdict.affinity |= unreachable;
+      undecided -= unreachable;
+    }
+  }
+
+  void check_unbound(Cycle& cycle, Verdict& verdict) const {
+    const Cluster& cluster = cycle.cluster;
+    VolumeState& state = cycle.volume_state;
+    if (state.annotated.empty() && state.matches.empty()) return;
+    NodeMask open = cycle.alive;  // nodes that could still take every claim looked at so far
+    for (const ClaimId claim : state.annotated) {
+      NodeMask selected(cluster.rows());
+      const NodeId row = cluster.find_node(cluster.claims.at(claim).selected_node);
+      if (row.valid() && open.test(row)) selected.set(row);
+      verdict.bind |= open - selected;
+      open = std::move(selected);
+    }
+    if (open.none()) return;
+    if (!state.selector_error.empty()) {
+      cycle.fail(id(), open, state.selector_error);
+      return;
+    }
+    ensure_columns(cycle);
+    if (state.is_exact) {
+      const NodeMask nodes = open;
+      nodes.for_each([&](NodeId row) {
+        const std::vector<VolumeId> picks = match_exactly(cycle, row);
+        NodeMask one(cluster.rows());
+        one.set(row);
+        for (const ClaimId claim : state.annotated) check_provision(cycle, claim, one, verdict);
+        for (std::size_t at = 0; at < picks.size(); ++at) {
+          if (!picks[at].valid()) check_provision(cycle, state.matches[at].claim, one, verdict);
+        }
+      });
+      return;
+    }
+    for (const ClaimId claim : state.annotated) check_provision(cycle, claim, open, verdict);
+    for (const VolumeState::Match& match : state.matches) {
+      if (open.is_subset_of(nodes_of(match))) continue;
+      NodeMask unmatched = open - nodes_of(match);
+      const NodeMask before = unmatched;
+      check_provision(cycle, match.claim, unmatched, verdict);
+      open -= before - unmatched;
+    }
+  }
+
+  /// Take out of `nodes` those where the claim cannot be provisioned.
+  static void check_provision(Cycle& cycle, ClaimId id, NodeMask& nodes, Verdict& verdict) {
+    const Cluster& cluster = cycle.cluster;
+    const StorageClass& storage_class = cluster.classes.at(cluster.claims.at(id).storage_class);
+    if (!storage_class.provisions) {
+      verdict.bind |= nodes;
+      nodes.clear();
+      return;
+    }
+    const NodeMask forbidden = cluster.selectors.nodes(storage_class.allowed).outside(nodes);
+    verdict.bind |= forbidden;
+    nodes -= forbidden;
+    if (const PoolColumn* pools = pools_for(cycle, id)) {
+      const NodeMask lacking = nodes - pools->enough;
+      verdict.storage |= lacking;
+      nodes -= lacking;
+    }
+  }
+};
+
+/// VolumeBinding's score of one node, by the rules themselves.
+std::int32_t exact_score(Cycle& cycle, NodeId row) {
+  const Cluster& cluster = cycle.cluster;
+  const Plan plan = volume_plan(cycle, row);
+  ClassFills fills;
+  for (const BindStep& step : plan.bind) {
+    const Volume& volume = cluster.volumes.at(step.volume);
+    ClassFill& fill = fills.at(volume.spec_class);
+    fill.requested_bytes = wrapping_add(fill.requested_bytes, cluster.claims.at(step.claim).request_bytes);
+    fill.capacity_bytes = wrapping_add(fill.capacity_bytes, volume.capacity_bytes);
+  }
+  if (plan.bind.empty()) {
+    for (const BindStep& step : plan.provision) {
+      if (!step.capacity.valid()) continue;
+      const Claim& claim = cluster.claims.at(step.claim);
+      ClassFill& fill = fills.at(claim.spec_class);
+      fill.requested_bytes = wrapping_add(fill.requested_bytes, claim.request_bytes);
+      fill.capacity_bytes = cluster.capacities.at(step.capacity).capacity_bytes;
+    }
+  }
+  return fills.score();
+}
+
+ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
+  VolumeState& state = cycle.volume_state;
+  if (state.annotated.empty() && state.matches.empty()) return {};
+  ensure_columns(cycle);
+  // One column covers every feasible node: it has the scores.
+  if (!state.is_exact && state.annotated.empty()) {
+    const MatchColumn* column = state.matches.front().column;
+    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(), [&](const auto& match) { return match.column == column; });
+    if (column != nullptr && is_only_column && feasible.is_subset_of(column->any)) return {column->score.data(), 0};
+  }
+  const bool matches_none = !state.is_exact && std::none_of(state.matches.begin(), state.matches.end(), [&](const auto& match) {
+    return feasible.intersects(nodes_of(match));
+  });
+  if (matches_none) {
+    std::vector<ClaimId> provisioned = state.annotated;
+    for (const auto& match : state.matches) provisioned.push_back(match.claim);
+    const bool tracks_none = std::none_of(provisioned.begin(), provisioned.end(), [&](ClaimId claim) { return pools_for(cycle, claim) != nullptr; });
+    if (tracks_none) return {};
+    if (provisioned.size() == 1) return {pools_for(cycle, provisioned.front())->score.data(), 0};
+  }
+  std::vector<std::int32_t>& column = cycle.scratch.take(cycle.cluster.rows());
+  feasible.for_each([&](NodeId row) { column[row.index()] = exact_score(cycle, row); });
+  return {column.data(), 0};
+}
+
+}  // namespace
+
+Plan volume_plan(Cycle& cycle, NodeId row) {
+  VolumeState& state = cycle.volume_state;
+  Plan plan;
+  if (state.annotated.empty() && state.matches.empty()) return plan;
+  ensure_columns(cycle);
+  const Cluster& cluster = cycle.cluster;
+  const auto provision = [&](ClaimId id) {
+    CapacityId capacity;
+    if (const PoolColumn* pools = pools_for(cycle, id)) capacity = cluster.capacities.pick(*pools, cluster.claims.at(id).storage_class, row);
+    plan.provision.push_back({id, {}, capacity});
+  };
+  for (const ClaimId claim : state.annotated) provision(claim);
+  const std::vector<VolumeId> picks = picks_of(cycle, row);
+  for (std::size_t at = 0; at < picks.size(); ++at) {
+    if (picks[at].valid()) {
+      plan.bind.push_back({state.matches[at].claim, picks[at], {}});
+    } else {
+      provision(state.matches[at].claim);
+    }
+  }
+  return plan;
+}
+
+const Plugin& volume_binding_plugin() {
+  static const VolumeBinding plugin;
+  return plugin;
+}
+
+}  // namespace volsched
