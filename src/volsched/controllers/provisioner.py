@@ -48,7 +48,7 @@ from volsched.controllers.provisioner_tables import (
     State,
     create_outcome,
 )
-from volsched.controllers.provisioner_topology import ClaimMemory, fnv1
+from volsched.controllers.provisioner_topology import ClaimMemory, Term, fnv1, keys_of, terms_of
 from volsched.errors import AlreadyExistsError, ApiError, CsiError, ReconcileError
 from volsched.ports import DONE, Call, Clock, Create, Done, Emit, QueueSpec, Read, Requeue, Steps, Update, WorkItem
 from volsched.rules.volumes import (
@@ -85,10 +85,17 @@ class _LockOut(NamedTuple):
 
 
 class _Nodes:
-    """The view as the topology rules want it."""
+    """The view as the topology rules want it. What all nodes say together is kept until one of them changes."""
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._terms: dict[tuple[str, ...], tuple[Term, ...]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
+
+    def changed(self) -> None:
+        """A Node or CSINode came, went or changed."""
+        self._terms.clear()
+        self._keys.clear()
 
     def node(self, name: str) -> Node | None:
         found: Node | None = self._view.get("Node", "", name)
@@ -98,11 +105,15 @@ class _Nodes:
         found: CSINode | None = self._view.get("CSINode", "", name)
         return found
 
-    def nodes(self) -> Iterable[Node]:
-        return self._view.all("Node")
+    def registered_keys(self, driver: str) -> tuple[str, ...]:
+        if driver not in self._keys:
+            self._keys[driver] = next((keys for item in self._view.all("CSINode") if (keys := keys_of(item, driver))), ())
+        return self._keys[driver]
 
-    def csi_nodes(self) -> Iterable[CSINode]:
-        return self._view.all("CSINode")
+    def terms(self, keys: tuple[str, ...]) -> tuple[Term, ...]:
+        if keys not in self._terms:
+            self._terms[keys] = terms_of(self._view.all("Node"), keys)
+        return self._terms[keys]
 
 
 class Provisioner:
@@ -136,7 +147,8 @@ class Provisioner:
         self._unsaved: dict[str, _Unsaved] = {}  # by volume name
         self._info = DriverInfo()
         self._identity = options.identity
-        self._preparation = Preparation(self._view, _Nodes(self._view), self._info, options)
+        self._nodes = _Nodes(self._view)
+        self._preparation = Preparation(self._view, self._nodes, self._info, options)
         self._deletion = VolumeDeletion(self._view, self._info, options)
         self._capacity = CapacityPublisher(clock, self._view, self._handoff, options) if options.enable_capacity else None
         self._next_sweep_ns: int | None = None
@@ -148,7 +160,7 @@ class Provisioner:
         now_ns = self._clock.now_ns()
         if not self._identity:
             self._identity = f"{now_ns // 1_000_000}-{fnv1(self._driver) % 10_000}-{self._driver}"
-        self._preparation = Preparation(self._view, _Nodes(self._view), info, self._options)
+        self._preparation = Preparation(self._view, self._nodes, info, self._options)
         self._deletion = VolumeDeletion(self._view, info, self._options)
         if self._capacity is not None:
             self._capacity.start(info)
@@ -158,7 +170,9 @@ class Provisioner:
     def observe(self, event: WatchEvent) -> Iterable[WorkItem]:
         self._view.observe(event)
         found: list[WorkItem] = list(self._capacity.observe(event)) if self._capacity is not None else []
-        if event.kind == "PersistentVolumeClaim":
+        if event.kind in ("Node", "CSINode"):
+            self._nodes.changed()
+        elif event.kind == "PersistentVolumeClaim":
             found += self._observe_claim(event)
         elif event.kind == "PersistentVolume" and event.change is not Change.DELETED:
             found.append(WorkItem(VOLUMES, event.key.name))

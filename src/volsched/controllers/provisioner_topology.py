@@ -46,9 +46,13 @@ class Cluster(Protocol):
 
     def csi_node(self, name: str) -> CSINode | None: ...
 
-    def nodes(self) -> Iterable[Node]: ...
+    def registered_keys(self, driver: str) -> tuple[str, ...]:
+        """Keys of the driver on the first CSINode, by name, where it has any; empty when it has none anywhere."""
+        ...
 
-    def csi_nodes(self) -> Iterable[CSINode]: ...
+    def terms(self, keys: tuple[str, ...]) -> tuple[Term, ...]:
+        """`terms_of` all nodes."""
+        ...
 
 
 @dataclass(slots=True)
@@ -153,6 +157,12 @@ def _term_of(labels: Mapping[str, str], keys: Sequence[str]) -> Term | None:
     return make_term({key: labels[key] for key in keys})
 
 
+def terms_of(nodes: Iterable[Node], keys: Sequence[str]) -> tuple[Term, ...]:
+    """The distinct terms of the nodes that have all keys as labels, in order."""
+    found = {term for node in nodes if (term := _term_of(labels_of(node), keys)) is not None}
+    return tuple(sorted(found, key=_order))
+
+
 def _selected_term(wish: TopologyWish, cluster: Cluster, memory: ClaimMemory) -> Term:
     """The selected node's term. Raises NotFoundError when its CSINode has gone, ReconcileError otherwise."""
     if memory.keys is None:
@@ -178,18 +188,18 @@ def _selected_term(wish: TopologyWish, cluster: Cluster, memory: ClaimMemory) ->
 
 
 def _aggregate(wish: TopologyWish, cluster: Cluster, memory: ClaimMemory) -> list[Term]:
-    """One term for each node that has all keys, whether or not the driver runs there. Raises ReconcileError."""
+    """The terms of all nodes that have all keys, whether or not the driver runs there. Raises ReconcileError."""
     if memory.requisite is not None:
         return list(memory.requisite)
     if memory.keys is None:
-        memory.keys = next((keys for item in cluster.csi_nodes() if (keys := keys_of(item, wish.driver))), None)
-    if not memory.keys:
+        memory.keys = cluster.registered_keys(wish.driver) or None
+    if memory.keys is None:
         raise ReconcileError("no available topology found")
-    terms = [term for node in cluster.nodes() if (term := _term_of(labels_of(node), memory.keys)) is not None]
+    terms = cluster.terms(memory.keys)
     if not terms:
         raise ReconcileError(f"topologyKeys [{' '.join(memory.keys)}] were not found on any nodes")
-    memory.requisite = tuple(terms)
-    return terms
+    memory.requisite = terms
+    return list(terms)
 
 
 def accessibility_requirements(wish: TopologyWish, cluster: Cluster, memory: ClaimMemory) -> TopologyRequirement | None:

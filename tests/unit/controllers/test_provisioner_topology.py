@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,9 +18,11 @@ from volsched.controllers.provisioner_topology import (
     flatten,
     fnv1,
     is_subset,
+    keys_of,
     make_term,
     printed_terms,
     spread_start,
+    terms_of,
     volume_node_affinity,
 )
 from volsched.errors import NotFoundError, ReconcileError
@@ -41,11 +43,11 @@ class Nodes:
     def csi_node(self, name: str) -> Any:
         return self._csi.get(name)
 
-    def nodes(self) -> Iterable[Any]:
-        return self._nodes.values()
+    def registered_keys(self, driver: str) -> tuple[str, ...]:
+        return next((keys for item in self._csi.values() if (keys := keys_of(item, driver))), ())
 
-    def csi_nodes(self) -> Iterable[Any]:
-        return self._csi.values()
+    def terms(self, keys: tuple[str, ...]) -> tuple[Any, ...]:
+        return terms_of(self._nodes.values(), keys)
 
     def drop(self, name: str) -> None:
         self._nodes.pop(name)

@@ -9,11 +9,21 @@ import pytest
 from lightkube.models.core_v1 import Secret, TypedLocalObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
 
-from tests.builders import DRIVER, make_content, make_group_snapshot, make_owner, make_pvc, make_snapshot, make_snapshot_class
+from tests.builders import (
+    DRIVER,
+    ZONE,
+    make_content,
+    make_group_snapshot,
+    make_node,
+    make_owner,
+    make_pvc,
+    make_snapshot,
+    make_snapshot_class,
+)
 from tests.unit.controllers.csi_harness import ALL_CAPABILITIES, World, check_invariants
 from tests.unit.controllers.test_snapshot_lifecycle import CONTENT, cut_by_hand, driver_of, make_objects, make_world, start
 from volsched.api.edit import annotations_of, finalizers_of, with_annotations, with_finalizers
-from volsched.controllers.snapshot_common import SnapshotController
+from volsched.controllers.snapshot_common import SnapshotController, SnapshotControllerOptions
 from volsched.controllers.snapshot_names import (
     BEING_CREATED,
     BEING_DELETED,
@@ -23,6 +33,7 @@ from volsched.controllers.snapshot_names import (
     DELETION_SECRET_NAME,
     GROUP_MEMBER,
     IN_GROUP_FINALIZER,
+    MANAGED_BY,
     SOURCE_FINALIZER,
     snapshot_name,
 )
@@ -424,6 +435,20 @@ def test_a_claim_is_not_held_for_another_snapshot_that_is_ready() -> None:
     assert CLAIM_FINALIZER not in finalizers_of(world.get("PersistentVolumeClaim", "data"))
 
 
+def test_distributed_contents_are_labelled_with_a_node_the_volume_can_reach() -> None:
+    world = World(binder=False)
+    make_objects(world)
+    world.create(make_node("node-0", labels={"topology.kubernetes.io/zone": "elsewhere"}))
+    volume = world.get("PersistentVolume", "pv-1")
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["here"]}]}]}}
+    world.patch("PersistentVolume", volume.metadata.name, {"spec": {"nodeAffinity": affinity}})
+    world.patch("Node", "node-1", {"metadata": {"labels": {ZONE: "here"}}})
+    world.run_decider(lambda: SnapshotController(world, options=SnapshotControllerOptions(enable_distributed_snapshotting=True)))
+    world.create(make_snapshot())
+    world.settle()
+    assert world.get("VolumeSnapshotContent", CONTENT).metadata.labels == {MANAGED_BY: "node-1"}
+
+
 def test_a_second_sidecar_on_another_node_leaves_labelled_contents_alone() -> None:
     world = World(binder=False)
     make_objects(world)
@@ -433,6 +458,6 @@ def test_a_second_sidecar_on_another_node_leaves_labelled_contents_alone() -> No
     world.create(make_snapshot())
     world.settle()
     assert driver_of(world).called("CreateSnapshot") == []
-    world.patch("VolumeSnapshotContent", CONTENT, {"metadata": {"labels": {"snapshot.storage.kubernetes.io/managed-by": "node-7"}}})
+    world.patch("VolumeSnapshotContent", CONTENT, {"metadata": {"labels": {MANAGED_BY: "node-7"}}})
     world.settle()
     assert len(driver_of(world).called("CreateSnapshot")) == 1
