@@ -413,6 +413,8 @@ def _gates(problems: Problems, spec: PodSpec) -> None:
 
 def pod_update(problems: Problems, old: Pod, new: Pod) -> None:
     """Images, the deadline, more tolerations and fewer gates; the node selection of a gated pod may become narrower."""
+    if new.spec is old.spec:
+        return  # only metadata was written, and the spec was accepted when it came in
     before, after = old.spec or PodSpec(containers=[]), new.spec or PodSpec(containers=[])
     pod_spec(problems, after, (new.metadata.name if new.metadata is not None else None) or "")
     for name in ("containers", "initContainers"):
