@@ -9,7 +9,7 @@ between any two of them, by an error or because the process died; the next pass 
 matters is kept in memory alone. Where upstream names states or rows, they are a table here, and a test walks all its combinations.
 
 `pv_binder` binds claims and volumes; `protection` holds finalizers; `ephemeral` makes the claims of generic ephemeral volumes; `garbage`
-deletes what has lost its owners; `attach_detach` attaches volumes to nodes, in two halves as upstream; `kubelet` mounts volumes and runs
-pods; `provisioner` makes and deletes volumes through CSI; the `snapshot_` modules are the snapshot controller and its sidecar.
-`agenda`, `claim_users`, `csi_common` and `decision_table` are shared by them.
+deletes what has lost its owners; `attach_detach` and `attacher` attach volumes to nodes, the cluster's half and a driver's; `kubelet`
+mounts volumes and runs pods; `provisioner` makes and deletes volumes through CSI; the `snapshot_` modules are the snapshot controller and
+its sidecar. `agenda`, `capabilities`, `claim_users`, `csi_common` and `decision_table` are shared by them.
 """
