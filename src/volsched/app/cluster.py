@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
+from volsched.api.edit import version_of
 from volsched.api.kinds import KINDS, Json, Key, key_of, meta
 from volsched.api.manifest import Loaded, load_files
 from volsched.api.watch import Change, WatchEvent
@@ -272,7 +273,8 @@ class Cluster:
 
     def events(self, namespace: str | None = None) -> Sequence[Any]:
         """Event objects, oldest first."""
-        return sorted(self.store.list("Event", namespace).items, key=lambda event: (event.lastTimestamp, int(meta(event).resourceVersion or 0)))
+        found = self.store.list("Event", namespace).items
+        return sorted(found, key=lambda event: (event.lastTimestamp, version_of(event)))
 
     def events_named(self, kind: str, namespace: str, name: str) -> Sequence[Any]:
         """Events regarding an object by name, whether or not it still exists."""
@@ -312,4 +314,3 @@ class Cluster:
             regarding = Key(told.involvedObject.kind, told.involvedObject.namespace or "", told.involvedObject.name)
             source = told.source.component if told.source else ""
             self.narrative.append((self.now_ns(), Happening(regarding, told.type, told.reason, source, told.message)))
-

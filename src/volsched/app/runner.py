@@ -85,7 +85,9 @@ class _Process:
 class Runner:
     """The only place where intents become actions."""
 
-    def __init__(self, loop: Loop, store: Store, *, clients: Callable[[str], CsiClient], trace: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, loop: Loop, store: Store, *, clients: Callable[[str], CsiClient], trace: Callable[[str], None] | None = None
+    ) -> None:
         self._loop = loop
         self._store = store
         self._clients = clients
@@ -275,7 +277,8 @@ class Runner:
         elif isinstance(outcome, Done):
             queue.forget(item.key)
         else:
-            raise EngineError(f"{process.decider.component}: a pass over {item.queue} {item.key} ended with {outcome!r}, not Done or Requeue")
+            what = f"{process.decider.component}: a pass over {item.queue} {item.key}"
+            raise EngineError(f"{what} ended with {outcome!r}, not Done or Requeue")
         queue.done(item.key)
         self._settle(process)
 
@@ -324,9 +327,7 @@ class Runner:
             case Patch(kind, namespace, name, body, patch_type, subresource):
                 return store.patch(kind, namespace, name, body, user=user, patch_type=patch_type, subresource=subresource)
             case Delete(kind, namespace, name, uid, resource_version, grace):
-                return store.delete(
-                    kind, namespace, name, user=user, uid=uid, resource_version=resource_version, grace_period_s=grace
-                )
+                return store.delete(kind, namespace, name, user=user, uid=uid, resource_version=resource_version, grace_period_s=grace)
             case Bind(namespace, name, uid, node):
                 return store.bind(namespace, name, uid=uid, node=node, user=user)
             case Read(kind, namespace, name):
@@ -353,4 +354,3 @@ class Runner:
             self._store.log.append_call(record.driver, record.method, request, outcome)
             for callback in self._call_watchers:
                 callback(record)
-

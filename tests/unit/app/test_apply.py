@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import make_pvc
+from volsched.api.edit import with_labels
 from volsched.app.apply import LAST_APPLIED, apply, merge_patch
 from volsched.env import Uids, VirtualClock
 from volsched.store import Store
 
 
 # fmt: off
-@pytest.mark.parametrize(("last", "wanted", "stored", "patch"), [
+MERGES = [
     ({},               {"a": 1},         {"a": 1},               {}),
     ({},               {"a": 2},         {"a": 1},               {"a": 2}),
     ({"a": 1},         {},               {"a": 1, "b": 2},       {"a": None}),
@@ -23,8 +24,11 @@ from volsched.store import Store
     ({"m": {"x": 1}},  {"m": {}},        {"m": {"x": 1, "y": 2}}, {"m": {"x": None}}),
     ({},               {"m": {"x": 1}},  {},                     {"m": {"x": 1}}),
     ({"l": [1]},       {"l": [1, 2]},    {"l": [1]},             {"l": [1, 2]}),
-])
+]
 # fmt: on
+
+
+@pytest.mark.parametrize(("last", "wanted", "stored", "patch"), MERGES)
 def test_merge_patch(last: Any, wanted: Any, stored: Any, patch: Any) -> None:
     assert merge_patch(last, wanted, stored) == patch
 
@@ -63,8 +67,6 @@ def test_created_unchanged_configured() -> None:
     assert outcome == "created"
     assert LAST_APPLIED in stored.metadata.annotations
     assert apply(store, claim, user="admin")[1] == "unchanged"
-    from volsched.api.edit import with_labels
-
     changed, outcome = apply(store, with_labels(claim, {"tier": "gold"}), user="admin")
     assert outcome == "configured"
     assert changed.metadata.labels == {"tier": "gold"}

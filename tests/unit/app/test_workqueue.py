@@ -98,7 +98,9 @@ def test_a_missing_class_is_retried_after_1_5_13_and_29_seconds() -> None:
     assert passes == [0, 0, 1, 5, 13, 29]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "pop", "done", "fail", "release"]), st.sampled_from("abcd"), st.integers(0, 5)), max_size=80))
+@given(
+    st.lists(st.tuples(st.sampled_from(["add", "pop", "done", "fail", "release"]), st.sampled_from("abcd"), st.integers(0, 5)), max_size=80)
+)
 def test_nothing_is_lost_and_nothing_runs_twice_at_once(steps: list[tuple[str, str, int]]) -> None:
     queue = WorkQueue(SPEC)
     working: set[str] = set()
