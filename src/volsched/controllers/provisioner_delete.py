@@ -10,6 +10,8 @@ Source: spec/volumes.md 2, 3.8; sig-storage-lib-external-provisioner syncVolume,
 
 from __future__ import annotations
 
+from typing import Final
+
 from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, SecretReference
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.storage_v1 import StorageClass
@@ -33,7 +35,7 @@ from volsched.errors import CsiError, NotFoundError, ReconcileError
 from volsched.ports import Call, Delete, Emit, Intent, Read, Steps
 from volsched.rules.volumes import ANN_MIGRATED_TO, ANN_PROVISIONED_BY, class_of
 
-DELETE_POLICY = "Delete"
+DELETE_POLICY: Final = "Delete"
 
 
 class VolumeDeletion:

@@ -10,7 +10,7 @@ from lightkube.models.core_v1 import CSIPersistentVolumeSource, TypedLocalObject
 from tests.builders import DRIVER, make_content, make_csinode, make_node, make_pv, make_pvc, make_snapshot, make_snapshot_class
 from tests.unit.controllers.csi_harness import FakeDriver, World, check_invariants
 from volsched.api.csi import CreateSnapshotRequest
-from volsched.api.edit import finalizers_of, with_finalizers
+from volsched.api.edit import annotations_of, finalizers_of, with_finalizers
 from volsched.controllers.snapshot_common import SnapshotController
 from volsched.controllers.snapshot_names import (
     BEING_CREATED,
@@ -113,6 +113,7 @@ def test_readiness_is_polled_by_creating_again_and_only_the_change_is_written() 
     assert CLAIM_FINALIZER in finalizers_of(world.get("PersistentVolumeClaim", "data"))
     polls = []
     for _ in range(20):
+        assert not annotations_of(world.get("VolumeSnapshotContent", CONTENT)), "nothing is under way between two polls"
         before = len(driver_of(world).called("CreateSnapshot"))
         world.settle(for_s=1)
         if len(driver_of(world).called("CreateSnapshot")) > before:

@@ -207,6 +207,20 @@ def test_17_a_dynamic_content_without_uid_is_not_adopted() -> None:
     assert driver_of(world).called("CreateSnapshot") == []
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_content_that_the_view_missed_is_checked_before_it_is_taken(ours: bool) -> None:
+    world = make_world()
+    uid = "uid-VolumeSnapshot-snap" if ours else "somebody-else"
+    world.create(make_content(CONTENT, volume_handle="vol-1", snapshot_uid=uid))
+    for process in world.processes:
+        process.inbox.clear()  # the watch is late
+    world.create(make_snapshot())
+    world.settle()
+    snapshot = world.get("VolumeSnapshot", "snap")
+    assert (snapshot.status.boundVolumeSnapshotContentName == CONTENT) is ours
+    assert ("SnapshotContentMisbound" in world.reasons("snap")) is not ours
+
+
 def test_18_a_source_claim_being_deleted_stays_and_serves_a_second_snapshot() -> None:
     world = make_world(ready_after_s=8)
     world.create(make_snapshot("one"))
