@@ -49,6 +49,15 @@ void narrow(HeldDecision& self, const py::array_t<bool, py::array::c_style>& kee
   engine.narrow(self.decision, mask, plugin, resolvable ? Code::kUnschedulable : Code::kUnresolvable, reason);
 }
 
+void refuse(HeldDecision& self, const std::string& plugin, const std::string& reason, bool resolvable) {
+  const std::lock_guard lock(self.holder->mutex);
+  self.holder->engine->check_nodes(self.decision);
+  self.decision.is_refused = true;
+  self.decision.refusal = {plugin, resolvable ? Code::kUnschedulable : Code::kUnresolvable, {reason}, {}};
+  self.decision.rejected.clear();
+  self.decision.feasible.clear();
+}
+
 void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weight, const py::array_t<std::int64_t, py::array::c_style>& scores) {
   const std::lock_guard lock(self.holder->mutex);
   Engine& engine = *self.holder->engine;
@@ -219,6 +228,7 @@ void bind_decision(py::module_& m) {
       .def("feasible_mask", &feasible_mask)
       .def("total_column", &total_column)
       .def("narrow", &narrow, "keep"_a.noconvert(), "plugin"_a, "reason"_a, "resolvable"_a)
+      .def("refuse", &refuse, "plugin"_a, "reason"_a, "resolvable"_a)
       .def("add_scores", &add_scores, "plugin"_a, "weight"_a, "scores"_a.noconvert())
       .def("choose", [](HeldDecision& self) {
         const std::lock_guard lock(self.holder->mutex);

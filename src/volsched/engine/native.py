@@ -1,0 +1,266 @@
+"""Engine: the native engine's Python face.
+
+    object ──_rows──> packed row ──_core──> columns        pod ──_rows──> program row + instance row ──_core──> Decision
+
+Encoding walks the object once; everything after that is native, and the interpreter is free while a decision is made. Node names, dicts and
+tuples are built only when a Decision is read. With plugins of one's own the filters and the choice are two native calls and the plugins
+run between them (`volsched.engine.plugin`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from lightkube.models.core_v1 import Pod
+
+from volsched.api.kinds import Object, key_of
+from volsched.engine import _core, _rows
+from volsched.engine import decision as protocol
+from volsched.engine.decision import Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
+from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleView, IntArray, run_filters, run_scores
+from volsched.errors import EngineError
+from volsched.rules.volumes import pod_terminated
+
+_NO_PLAN: Final = VolumePlan((), ())
+
+
+def _plan(built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
+    bind, provision = built
+    if not bind and not provision:
+        return _NO_PLAN
+    return VolumePlan(tuple(map(StaticBinding._make, bind)), tuple(map(Provisioning._make, provision)))
+
+
+class FilterResult(NamedTuple):
+    """What the filters left. mask: bool, (nodes,), in the order of `Engine.node_names()`. rejected: the others, with their reasons.
+    prefilter: the pod itself was refused, the mask is empty."""
+
+    mask: BoolArray
+    rejected: dict[str, Rejection]
+    prefilter: Rejection | None
+
+
+class NativeDecision:
+    """A decision of the native engine; see `volsched.engine.decision.Decision`."""
+
+    __slots__ = ("_core", "_pod")
+
+    def __init__(self, core: _core.Decision, pod: Pod) -> None:
+        self._core = core
+        self._pod = pod
+
+    @property
+    def pod(self) -> Pod:
+        return self._pod
+
+    @property
+    def prefilter(self) -> Rejection | None:
+        found = self._core.prefilter
+        return None if found is None else Rejection._make(found)
+
+    @property
+    def error(self) -> str | None:
+        return self._core.error
+
+    @property
+    def node(self) -> str | None:
+        return self._core.node
+
+    @property
+    def generation(self) -> int:
+        """The engine's generation it was made at."""
+        return self._core.generation
+
+    def feasible(self) -> list[str]:
+        return self._core.feasible()
+
+    def rejected(self) -> dict[str, Rejection]:
+        shared: dict[Any, Rejection] = {}
+        return {
+            node: shared[found] if found in shared else shared.setdefault(found, Rejection._make(found))
+            for node, found in self._core.rejected().items()
+        }
+
+    def scores(self) -> dict[str, dict[str, int]]:
+        return self._core.scores()
+
+    def totals(self) -> dict[str, int]:
+        return self._core.totals()
+
+    def best(self) -> list[str]:
+        return self._core.best()
+
+    def volumes(self, node: str) -> VolumePlan:
+        return _plan(self._core.volumes(node))
+
+    def message(self) -> str:
+        return self._core.message()
+
+    def rejecting_plugins(self) -> frozenset[str]:
+        return frozenset(self._core.rejecting_plugins())
+
+    def mask(self) -> BoolArray:
+        """bool, (nodes,): the feasible nodes, in the order of `Engine.node_names()`."""
+        return self._core.feasible_mask()
+
+
+class NativeAssumption:
+    """An assumption of the native engine; see `volsched.engine.decision.Assumption`."""
+
+    __slots__ = ("_core", "_pod")
+
+    def __init__(self, core: _core.Assumption, pod: Pod) -> None:
+        self._core = core
+        self._pod = pod
+
+    @property
+    def pod(self) -> Pod:
+        return self._pod
+
+    @property
+    def node(self) -> str:
+        return self._core.node
+
+    @property
+    def volumes(self) -> VolumePlan:
+        return _plan(self._core.plan)
+
+
+class Engine:
+    """A cluster in native columns and the default profile over it.
+
+    tie_break: among nodes of equal total, `first` in upstream's node order, smallest `name`, `random` from `seed`, or `kube`, upstream's
+    heap walk. percentage_of_nodes_to_score: 100 looks at every node; less stops early as upstream does; 0 is upstream's adaptive share.
+    """
+
+    def __init__(self, tie_break: TieBreak = "first", seed: int = 0, percentage_of_nodes_to_score: int = 100) -> None:
+        self._adopt(_core.Engine(tie_break, seed, percentage_of_nodes_to_score))
+
+    def _adopt(self, core: _core.Engine) -> None:
+        self._core = core
+        encode = _rows
+        self._upserts: dict[str, Callable[[Any], None]] = {
+            "Node": lambda obj: core.put_node(encode.node_row(obj)),
+            "Pod": self._upsert_pod,
+            "PersistentVolume": lambda obj: core.put_volume(encode.volume_row(obj)),
+            "PersistentVolumeClaim": lambda obj: core.put_claim(encode.claim_row(obj)),
+            "StorageClass": lambda obj: core.put_class(encode.class_row(obj)),
+            "CSINode": lambda obj: core.put_csi_node(encode.csi_node_row(obj)),
+            "CSIDriver": lambda obj: core.put_csi_driver(encode.csi_driver_row(obj)),
+            "CSIStorageCapacity": lambda obj: core.put_capacity(encode.capacity_row(obj)),
+            "VolumeAttachment": lambda obj: core.put_attachment(encode.attachment_row(obj)),
+        }
+        self._removals: dict[str, Callable[[str, str], None]] = {
+            "Node": core.remove_node,
+            "Pod": core.remove_pod,
+            "PersistentVolume": core.remove_volume,
+            "PersistentVolumeClaim": core.remove_claim,
+            "StorageClass": core.remove_class,
+            "CSINode": core.remove_csi_node,
+            "CSIDriver": core.remove_csi_driver,
+            "CSIStorageCapacity": core.remove_capacity,
+            "VolumeAttachment": core.remove_attachment,
+        }
+
+    # Objects ----------------------------------------------------------------------------------------------------------------------
+
+    def upsert(self, obj: Object) -> None:
+        """Take an object in; see `SchedulingEngine.upsert`."""
+        take = self._upserts.get(type(obj).__name__)
+        if take is not None:
+            take(obj)
+
+    def _upsert_pod(self, pod: Pod) -> None:
+        if pod.spec is None or not pod.spec.nodeName or pod_terminated(pod):
+            key = key_of(pod)
+            self._core.remove_pod(key.namespace, key.name)
+            return
+        self._core.put_pod(_rows.program_row(pod), _rows.instance_row(pod), _rows.usage_row(pod))
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Forget an object; see `SchedulingEngine.remove`."""
+        drop = self._removals.get(kind)
+        if drop is not None:
+            drop(namespace, name)
+
+    # Decisions --------------------------------------------------------------------------------------------------------------------
+
+    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[ArrayPlugin] = ()) -> NativeDecision:
+        """Run the default profile, and after it the `plugins`, for a pending pod; `only` restricts it to these nodes."""
+        program, instance = _rows.program_row(pod), _rows.instance_row(pod)
+        restricted = None if only is None else list(only)
+        if not plugins:
+            return NativeDecision(self._core.decide(program, instance, restricted), pod)
+        decision = self._core.filter(program, instance, restricted)
+        if decision.error is None and decision.prefilter is None:
+            cycle = CycleView(self._core, decision)
+            run_filters(cycle, decision, pod, plugins)
+            run_scores(cycle, decision, pod, plugins)
+            decision.choose()
+        return NativeDecision(decision, pod)
+
+    def filter(self, pod: Pod, *, only: Sequence[str] | None = None) -> FilterResult:
+        """The filters alone, for a scheduler of one's own. Raises EngineError when a filter cannot decide."""
+        decision = NativeDecision(self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None if only is None else list(only)), pod)
+        if decision.error is not None:
+            raise EngineError(decision.error)
+        return FilterResult(decision.mask(), decision.rejected(), decision.prefilter)
+
+    def score(self, pod: Pod) -> IntArray:
+        """int64, (nodes,), in the order of `node_names()`: the total score of each feasible node, -1 for the others."""
+        decision = self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None)
+        if decision.error is not None:
+            raise EngineError(decision.error)
+        return decision.total_column()
+
+    def assume(self, decision: protocol.Decision, node: str | None = None) -> NativeAssumption:
+        """Count the pod on a node; see `SchedulingEngine.assume`."""
+        if not isinstance(decision, NativeDecision):
+            raise EngineError(f"a decision of the native engine is needed, not {type(decision).__name__}")
+        return NativeAssumption(self._core.assume(decision._core, node), decision.pod)
+
+    def forget(self, assumption: protocol.Assumption) -> None:
+        """Undo an assumption exactly; see `SchedulingEngine.forget`."""
+        if not isinstance(assumption, NativeAssumption):
+            raise EngineError(f"an assumption of the native engine is needed, not {type(assumption).__name__}")
+        self._core.forget(assumption._core)
+
+    # The cluster ------------------------------------------------------------------------------------------------------------------
+
+    def node_names(self) -> list[str]:
+        """In upstream's node order (spec/scheduling.md 9.2)."""
+        return self._core.node_names()
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change; decisions carry the one they were made at."""
+        return self._core.generation
+
+    @property
+    def node_count(self) -> int:
+        """Nodes that exist."""
+        return self._core.node_count
+
+    @property
+    def pod_count(self) -> int:
+        """Pods counted on nodes, assumed ones included."""
+        return self._core.pod_count
+
+    def fork(self) -> Engine:
+        """An independent copy for what-if questions."""
+        copy = Engine.__new__(Engine)
+        copy._adopt(self._core.fork())
+        return copy
+
+    def bytes_used(self) -> dict[str, int]:
+        """Approximate native memory by part."""
+        return dict(self._core.bytes_used())
+
+    def digest(self) -> str:
+        """Text of everything decisions depend on: equal for equal clusters, whatever way they came about. For tests."""
+        return self._core.digest()
+
+    def validate(self) -> str:
+        """Empty, or the first invariant of the native structures that does not hold. For tests."""
+        return self._core.validate()

@@ -1,0 +1,192 @@
+"""Plugins of one's own: they see all nodes at once, as arrays.
+
+    native filters ──mask──> pre_filter, filter of each plugin ──mask──> native scores + score of each plugin ──> choice
+
+Every array has one entry for each node, in the order of `cycle.node_names` (upstream's visiting order). A plugin is an object with a
+`name` and any of the methods of `ArrayPlugin`; methods it does not have are left out. Plugins run after the built-in ones, in the order
+given to `Engine.decide(pod, plugins=[…])`. What they answer is checked: an array of another length, dtype or generation is refused with
+EngineError. `PerNodePlugin` turns plain functions over one node into such a plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from lightkube.models.core_v1 import Pod
+from numpy.typing import NDArray
+
+from volsched.errors import EngineError
+
+if TYPE_CHECKING:
+    from volsched.engine import _core
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.int64]
+
+SCORE_MAX = 100
+
+
+class Verdict(NamedTuple):
+    """A filter's answer.
+
+    keep: bool, (nodes,): nodes this plugin accepts; entries of nodes that were out already do not matter. reason: why the others are
+    refused, as it goes into the FitError text. resolvable: whether removing pods could help (code Unschedulable, and the node is a
+    candidate for preemption) or not.
+    """
+
+    keep: BoolArray
+    reason: str
+    resolvable: bool = False
+
+
+class CycleView:
+    """The cluster as one decision sees it: read-only arrays of one generation, gathered when first asked for.
+
+    Reading anything new after the cluster has changed raises EngineError; arrays read before stay valid, they are copies.
+    """
+
+    def __init__(self, core: _core.Engine, decision: _core.Decision) -> None:
+        self._core = core
+        self._decision = decision
+        self._arrays: dict[tuple[str, str], IntArray] = {}
+        self._labels: dict[str, tuple[str | None, ...]] = {}
+        self.generation: int = decision.generation
+        self.node_names: tuple[str, ...] = tuple(core.node_names())
+
+    def _check(self) -> None:
+        if self._core.generation != self.generation:
+            raise EngineError(
+                f"the cluster has changed since this cycle began (generation {self.generation}, now {self._core.generation}); decide again"
+            )
+
+    def _array(self, what: str, resource: str, read: Callable[[], IntArray]) -> IntArray:
+        known = self._arrays.get((what, resource))
+        if known is None:
+            self._check()
+            known = self._arrays[what, resource] = read()
+        return known
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Names that `allocatable` and `requested` know."""
+        self._check()
+        return tuple(self._core.resource_names())
+
+    def allocatable(self, resource: str) -> IntArray:
+        """int64, (nodes,): what each node offers; cpu in thousandths, bytes, or counts. `pods` is the limit on pods."""
+        if resource == "pods":
+            return self._array("allocatable", resource, self._core.pods_allocatable)
+        return self._array("allocatable", resource, lambda: self._core.allocatable(resource))
+
+    def requested(self, resource: str) -> IntArray:
+        """int64, (nodes,): what the node's pods take, assumed ones included; same units. `pods` counts them."""
+        if resource == "pods":
+            return self._array("requested", resource, self._core.pods_counted)
+        return self._array("requested", resource, lambda: self._core.requested(resource))
+
+    def label(self, key: str) -> tuple[str | None, ...]:
+        """The nodes' values of a label, None where it is missing."""
+        known = self._labels.get(key)
+        if known is None:
+            self._check()
+            known = self._labels[key] = tuple(self._core.label_values(key))
+        return known
+
+    def label_equals(self, key: str, value: str) -> BoolArray:
+        """bool, (nodes,): where the label has this value."""
+        return np.fromiter((found == value for found in self.label(key)), dtype=np.bool_, count=len(self.node_names))
+
+
+class ArrayPlugin(Protocol):
+    """What a plugin may have besides its `name` and `weight` (default 1); see the module text. All methods but the name are optional.
+
+    def pre_filter(self, cycle: CycleView, pod: Pod) -> str | None
+        A reason refuses the pod before any node is looked at.
+    def filter(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> Verdict
+        nodes: bool, (nodes,), read-only: those that are still in.
+    def score(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> IntArray
+        int64, (nodes,), 0 to 100, for the nodes that are in; other entries do not matter. Multiplied by `weight`, then added.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+
+class PerNodePlugin:
+    """A plugin made of functions over one node, for when arrays are not worth it.
+
+    keep(cycle, pod, node) -> bool and score(cycle, pod, node) -> 0..100 are called for nodes that are in; `node` is the place in
+    `cycle.node_names`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        keep: Callable[[CycleView, Pod, int], bool] | None = None,
+        score: Callable[[CycleView, Pod, int], int] | None = None,
+        reason: str = "",
+        resolvable: bool = False,
+        weight: int = 1,
+    ) -> None:
+        self.name = name
+        self.weight = weight
+        self._keep = keep
+        self._score = score
+        self._reason = reason or f"node(s) didn't satisfy plugin {name}"
+        self._resolvable = resolvable
+
+    def filter(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> Verdict:
+        keep = nodes.copy()
+        if self._keep is not None:
+            for node in np.flatnonzero(nodes):
+                keep[node] = self._keep(cycle, pod, int(node))
+        return Verdict(keep, self._reason, self._resolvable)
+
+    def score(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> IntArray:
+        scores = np.zeros(len(nodes), dtype=np.int64)
+        if self._score is not None:
+            for node in np.flatnonzero(nodes):
+                scores[node] = self._score(cycle, pod, int(node))
+        return scores
+
+
+def _checked(array: object, dtype: type[Any], nodes: int, what: str) -> NDArray[Any]:
+    """An answer as a contiguous array. Raises EngineError with what is wrong about it."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(dtype) or array.shape != (nodes,):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise EngineError(f"{what} must be a {np.dtype(dtype)} array of shape ({nodes},), not {found}")
+    return np.ascontiguousarray(array)
+
+
+def run_filters(cycle: CycleView, decision: _core.Decision, pod: Pod, plugins: Sequence[ArrayPlugin]) -> None:
+    """Let the plugins refuse the pod, then nodes, in order."""
+    for plugin in plugins:
+        pre_filter = getattr(plugin, "pre_filter", None)
+        refusal = pre_filter(cycle, pod) if pre_filter is not None else None
+        if refusal is not None:
+            decision.refuse(plugin.name, str(refusal), False)
+            return
+    for plugin in plugins:
+        judge = getattr(plugin, "filter", None)
+        if judge is None:
+            continue
+        nodes = decision.feasible_mask()
+        nodes.flags.writeable = False
+        verdict = judge(cycle, pod, nodes)
+        keep = _checked(verdict.keep, np.bool_, len(cycle.node_names), f"keep of plugin {plugin.name}")
+        decision.narrow(keep, plugin.name, verdict.reason, verdict.resolvable)
+
+
+def run_scores(cycle: CycleView, decision: _core.Decision, pod: Pod, plugins: Sequence[ArrayPlugin]) -> None:
+    """Add the plugins' scores to the decision."""
+    for plugin in plugins:
+        rate = getattr(plugin, "score", None)
+        if rate is None:
+            continue
+        nodes = decision.feasible_mask()
+        nodes.flags.writeable = False
+        scores = _checked(rate(cycle, pod, nodes), np.int64, len(cycle.node_names), f"scores of plugin {plugin.name}")
+        decision.add_scores(plugin.name, int(getattr(plugin, "weight", 1)), scores)
