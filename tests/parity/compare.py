@@ -12,7 +12,7 @@ Json = Any
 
 
 def _rejection(value: Mapping[str, Json] | None) -> Json:
-    return value and (value["plugin"], value["code"], list(value.get("reasons") or ()))
+    return value and (value.get("plugin"), value["code"], list(value.get("reasons") or ()))
 
 
 def _plan(value: Mapping[str, Json]) -> Json:

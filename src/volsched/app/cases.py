@@ -155,7 +155,9 @@ def _failure(text: str) -> dict[str, Json]:
 
 
 def _rejection(rejection: Rejection) -> dict[str, Json]:
-    return {"plugin": rejection.plugin, "code": rejection.code, "reasons": list(rejection.reasons)}
+    """A rejection as JSON; an empty node set is refused by no plugin in particular."""
+    fields = {"plugin": rejection.plugin, "code": rejection.code, "reasons": list(rejection.reasons)}
+    return {field: value for field, value in fields.items() if value}
 
 
 def _short(claim: str) -> str:

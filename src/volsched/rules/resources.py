@@ -231,12 +231,12 @@ def pod_requests(
     def total(requests_of: _RequestsOf) -> Quantities:
         return _aggregate(pod, lambda container: _with_defaults(requests_of(container), defaults))
 
-    if status is None:
-        amounts = total(in_spec)
-    elif allocated is not None and in_force is not None:
-        amounts = _highest(total(in_spec), quantities(allocated), quantities(in_force))
-    else:
-        amounts = _highest(total(in_spec), *(total(source) for source in _granted_sources(pod, in_spec)))
+    totals = [total(in_spec)] if spec_counts else []
+    if allocated is not None and in_force is not None:
+        totals += [quantities(allocated), quantities(in_force)]
+    elif status is not None:
+        totals += [total(source) for source in _granted_sources(pod, in_spec)]
+    amounts = _highest(*totals)
     level = pod_level_requests(pod) if pod_level else {}
     if level:
         if status is not None and status.resources is not None:
@@ -247,8 +247,13 @@ def pod_requests(
 
 
 def incoming_requests(pod: Pod) -> Resources:
-    """What a pod still to be placed asks for, as filters compare it."""
-    return to_resources(pod_requests(pod)).at_least_zero()
+    """What a pod still to be placed asks for, as filters compare it: never less than nothing, even where a huge sum has wrapped."""
+    return incoming_balance_requests(pod).at_least_zero()
+
+
+def incoming_balance_requests(pod: Pod) -> Resources:
+    """What a pod still to be placed asks for, as the balance of a node is scored."""
+    return to_resources(pod_requests(pod))
 
 
 def incoming_scoring_requests(pod: Pod) -> Resources:

@@ -65,12 +65,20 @@ _PLUGINS: Final[dict[str, _Plugin]] = {
     PORTWORX: _Plugin("pxd.portworx.com", None),
 }
 
+# These have CSI drivers as well, but the scheduler translates no volumes of theirs.
+_UNTRANSLATED_PLUGINS: Final = ("kubernetes.io/vsphere-volume", "kubernetes.io/azure-file")
+
 
 class DriverVolume(NamedTuple):
     """A volume as its CSI driver knows it."""
 
     driver: str
     handle: str
+
+
+def is_in_tree(plugin: str) -> bool:
+    """Whether a provisioner name is that of an in-tree plugin with a CSI driver, whether or not the scheduler takes it for migrated."""
+    return plugin in _PLUGINS or plugin in _UNTRANSLATED_PLUGINS
 
 
 def migrated_driver(plugin: str) -> str | None:

@@ -13,7 +13,7 @@ from lightkube.models.core_v1 import Pod
 
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status
 from volsched.rules.numbers import quotient, wrap64
-from volsched.rules.resources import incoming_requests
+from volsched.rules.resources import incoming_balance_requests
 
 
 def balance(columns: Sequence[tuple[int, int]]) -> int:
@@ -29,7 +29,7 @@ class NodeResourcesBalancedAllocation(Plugin):
 
     def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
         super().__init__(snapshot, pod)
-        self._request = incoming_requests(pod)
+        self._request = incoming_balance_requests(pod)
 
     def pre_score(self, nodes: Sequence[NodeInfo]) -> Status:
         return SUCCESS if self._request.milli_cpu or self._request.memory else SKIP

@@ -38,5 +38,6 @@ class ImageLocality(Plugin):
                 spread = float(state.node_count) / float(len(self.snapshot.nodes))
                 total = wrap64(total + int(float(state.size_bytes) * spread))
         highest = _CONTAINER_BYTES_MAX * len(images)
-        total = min(max(total, _SUM_BYTES_MIN), highest)
+        # raised to the minimum first: without any image the maximum is below it and does not count
+        total = _SUM_BYTES_MIN if total < _SUM_BYTES_MIN else min(total, highest)
         return quotient(SCORE_MAX * (total - _SUM_BYTES_MIN), highest - _SUM_BYTES_MIN)

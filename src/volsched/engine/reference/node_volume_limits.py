@@ -16,7 +16,7 @@ from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, Po
 from lightkube.models.storage_v1 import CSINode
 
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Status, failed, unresolvable, unschedulable
-from volsched.rules.translation import TranslationError, driver_volume, migrated_driver, plugin_of_inline, translate_inline
+from volsched.rules.translation import TranslationError, driver_volume, is_in_tree, migrated_driver, plugin_of_inline, translate_inline
 from volsched.rules.volumes import class_of, ephemeral_claim_name, is_owned_by_pod, not_owner_text
 
 _Volumes = dict[tuple[str, str], None]  # (driver, handle), in order of first use
@@ -141,10 +141,7 @@ class NodeVolumeLimits(Plugin):
         storage_class = self.cluster.classes.get(class_of(claim))
         if storage_class is None:
             return None
-        driver = storage_class.provisioner
-        translated = migrated_driver(driver)
-        if translated is not None:
-            if csi_node is None:
-                return None
-            driver = translated
-        return driver, f"{namespace}/{name}"
+        driver: str | None = storage_class.provisioner
+        if is_in_tree(storage_class.provisioner):
+            driver = migrated_driver(storage_class.provisioner) if csi_node is not None else None
+        return None if driver is None else (driver, f"{namespace}/{name}")
