@@ -13,10 +13,10 @@ namespace {
 
 using namespace pybind11::literals;
 
-py::tuple rejection_to_python(const Rejected& rejected) {
+PyRejection rejection_to_python(const Rejected& rejected) {
   py::tuple reasons(rejected.reasons.size());
   for (std::size_t at = 0; at < rejected.reasons.size(); ++at) reasons[at] = to_python(rejected.reasons[at]);
-  return py::make_tuple(rejected.plugin, to_python(code_name(rejected.code)), reasons);
+  return PyRejection(py::make_tuple(rejected.plugin, to_python(code_name(rejected.code)), reasons));
 }
 
 /// The decision's plugin scores, checked.
@@ -31,12 +31,14 @@ std::vector<PluginScores> scores_of(HeldDecision& held) {
 template <class Value>
 const Value* checked_array(const py::array_t<Value, py::array::c_style>& array, std::size_t nodes, const char* what) {
   if (array.ndim() != 1 || static_cast<std::size_t>(array.shape(0)) != nodes) {
-    throw Error(std::string(what) + " must be one-dimensional with one entry for each of the " + std::to_string(nodes) + " nodes");
+    throw Error(std::string(what) + " must be one-dimensional with one entry for each of the " + std::to_string(nodes) +
+                " nodes");
   }
   return array.data();
 }
 
-void narrow(HeldDecision& self, const py::array_t<bool, py::array::c_style>& keep, const std::string& plugin, const std::string& reason, bool resolvable) {
+void narrow(HeldDecision& self, const py::array_t<bool, py::array::c_style>& keep, const std::string& plugin,
+            const std::string& reason, bool resolvable) {
   const std::lock_guard lock(self.holder->mutex);
   Engine& engine = *self.holder->engine;
   engine.check_nodes(self.decision);
@@ -58,7 +60,8 @@ void refuse(HeldDecision& self, const std::string& plugin, const std::string& re
   self.decision.feasible.clear();
 }
 
-void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weight, const py::array_t<std::int64_t, py::array::c_style>& scores) {
+void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weight,
+                const py::array_t<std::int64_t, py::array::c_style>& scores) {
   const std::lock_guard lock(self.holder->mutex);
   Engine& engine = *self.holder->engine;
   engine.check_state(self.decision);
@@ -68,7 +71,8 @@ void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weig
   for (std::size_t at = 0; at < order.size(); ++at) {
     if (!self.decision.feasible.test(order[at])) continue;
     if (given[at] < 0 || given[at] > 100) {
-      throw Error("plugin " + plugin + " scored node " + engine.cluster.strings.str(engine.cluster.node(order[at]).name) + " with " +
+      throw Error("plugin " + plugin + " scored node " +
+                  engine.cluster.strings.str(engine.cluster.node(order[at]).name) + " with " +
                   std::to_string(given[at]) + "; scores are 0 to 100");
     }
     extra.by_row[order[at].index()] = given[at] * weight;
@@ -99,25 +103,27 @@ py::array_t<std::int64_t> total_column(HeldDecision& self) {
   return column;
 }
 
-py::dict rejected(HeldDecision& self) {
+py::typing::Dict<py::str, PyRejection> rejected(HeldDecision& self) {
   const std::lock_guard lock(self.holder->mutex);
   const Engine& engine = *self.holder->engine;
   engine.check_nodes(self.decision);
-  py::dict result;
+  py::typing::Dict<py::str, PyRejection> result;
   for (const Rejected& group : self.decision.rejected) {
-    const py::tuple rejection = rejection_to_python(group);
+    const PyRejection rejection = rejection_to_python(group);
     group.nodes.for_each([&](NodeId row) { result[name_of(engine.cluster, row)] = rejection; });
   }
   return result;
 }
 
-py::dict scores(HeldDecision& self) {
+using PyScores = py::typing::Dict<py::str, py::int_>;
+
+py::typing::Dict<py::str, PyScores> scores(HeldDecision& self) {
   const std::lock_guard lock(self.holder->mutex);
   Engine& engine = *self.holder->engine;
   const auto parts = scores_of(self);
-  py::dict result;
+  py::typing::Dict<py::str, PyScores> result;
   for (const NodeId row : engine.feasible(self.decision)) {
-    py::dict by_plugin;
+    PyScores by_plugin;
     for (const PluginScores& part : parts) by_plugin[to_python(part.plugin)] = part.weight * part.column.at(row);
     for (const ExtraScores& extra : self.decision.extra) by_plugin[to_python(extra.plugin)] = extra.by_row[row.index()];
     result[name_of(engine.cluster, row)] = by_plugin;
@@ -125,12 +131,12 @@ py::dict scores(HeldDecision& self) {
   return result;
 }
 
-py::dict totals(HeldDecision& self) {
+PyScores totals(HeldDecision& self) {
   const std::lock_guard lock(self.holder->mutex);
   Engine& engine = *self.holder->engine;
   const auto parts = scores_of(self);
   const auto& by_row = engine.totals(self.decision, parts);
-  py::dict result;
+  PyScores result;
   for (const NodeId row : engine.feasible(self.decision)) result[name_of(engine.cluster, row)] = by_row[row.index()];
   return result;
 }
@@ -162,11 +168,12 @@ std::vector<std::string> rejecting_plugins(const HeldDecision& self) {
 
 }  // namespace
 
-py::tuple plan_to_python(const Cluster& cluster, const Plan& plan) {
+PyPlan plan_to_python(const Cluster& cluster, const Plan& plan) {
   py::tuple bind(plan.bind.size());
   for (std::size_t at = 0; at < plan.bind.size(); ++at) {
     const BindStep& step = plan.bind[at];
-    bind[at] = py::make_tuple(cluster.claim_key(step.claim), to_python(cluster.strings.view(cluster.volumes.at(step.volume).name)));
+    bind[at] = py::make_tuple(cluster.claim_key(step.claim),
+                              to_python(cluster.strings.view(cluster.volumes.at(step.volume).name)));
   }
   py::tuple provision(plan.provision.size());
   for (std::size_t at = 0; at < plan.provision.size(); ++at) {
@@ -178,25 +185,27 @@ py::tuple plan_to_python(const Cluster& cluster, const Plan& plan) {
     }
     provision[at] = py::make_tuple(cluster.claim_key(step.claim), pool);
   }
-  return py::make_tuple(bind, provision);
+  return PyPlan(py::make_tuple(bind, provision));
 }
 
 void bind_decision(py::module_& m) {
   py::class_<HeldDecision>(m, "Decision", "What a cycle came to.")
       .def_property_readonly("node",
-                             [](HeldDecision& self) -> py::object {
+                             [](HeldDecision& self) -> PyOptionalText {
                                if (!self.decision.chosen.valid()) return py::none();
                                const std::lock_guard lock(self.holder->mutex);
                                self.holder->engine->check_nodes(self.decision);
                                return name_of(self.holder->engine->cluster, self.decision.chosen);
                              })
       .def_property_readonly("error",
-                             [](const HeldDecision& self) -> py::object {
-                               return self.decision.error.empty() ? py::object(py::none()) : py::object(to_python(self.decision.error));
+                             [](const HeldDecision& self) -> PyOptionalText {
+                               return self.decision.error.empty() ? py::object(py::none())
+                                                                  : py::object(to_python(self.decision.error));
                              })
       .def_property_readonly("prefilter",
-                             [](const HeldDecision& self) -> py::object {
-                               return self.decision.is_refused ? py::object(rejection_to_python(self.decision.refusal)) : py::object(py::none());
+                             [](const HeldDecision& self) -> py::typing::Optional<PyRejection> {
+                               return self.decision.is_refused ? py::object(rejection_to_python(self.decision.refusal))
+                                                               : py::object(py::none());
                              })
       .def_property_readonly("generation", [](const HeldDecision& self) { return self.decision.generation; })
       .def_property_readonly("feasible_count", [](const HeldDecision& self) { return self.decision.feasible.count(); })
@@ -204,7 +213,7 @@ void bind_decision(py::module_& m) {
            [](HeldDecision& self) {
              const std::lock_guard lock(self.holder->mutex);
              Engine& engine = *self.holder->engine;
-             py::list names;
+             py::typing::List<py::str> names;
              for (const NodeId row : engine.feasible(self.decision)) names.append(name_of(engine.cluster, row));
              return names;
            })
@@ -219,7 +228,8 @@ void bind_decision(py::module_& m) {
             Engine& engine = *self.holder->engine;
             engine.check_state(self.decision);
             const NodeId row = node_named(engine.cluster, node);
-            if (!self.decision.feasible.test(row)) throw Error("node " + node + " is not feasible in this decision; it has no volume plan");
+            if (!self.decision.feasible.test(row))
+              throw Error("node " + node + " is not feasible in this decision; it has no volume plan");
             return plan_to_python(engine.cluster, engine.plan(self.decision, row));
           },
           "node"_a)

@@ -18,7 +18,9 @@ TieBreak to_tie_break(const std::string& name) {
   throw Error("tie_break must be first, name, random or kube, not \"" + name + "\"");
 }
 
-std::string_view view(const py::bytes& bytes) { return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))}; }
+std::string_view view(const py::bytes& bytes) {
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
 
 /// A read-only array in node order.
 template <class Value>
@@ -40,8 +42,8 @@ const ResourceTable::Column& resource_named(const Cluster& cluster, const std::s
   throw Error("no node or pod has named the resource \"" + name + "\"");
 }
 
-HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py::bytes& instance, const std::optional<std::vector<std::string>>& only,
-                    bool choose) {
+HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py::bytes& instance,
+                    const std::optional<std::vector<std::string>>& only, bool choose) {
   HeldDecision held{holder, {}};
   const std::string_view program_row = view(program);
   const std::string_view instance_row = view(instance);
@@ -54,7 +56,8 @@ HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py:
   }
   const ProgramPtr compiled = engine.cluster.program(program_row);
   auto pod = std::make_shared<const PodInstance>(engine.cluster.instance(instance_row));
-  held.decision = choose ? engine.decide(compiled, std::move(pod), only ? &rows : nullptr) : engine.filter(compiled, std::move(pod), only ? &rows : nullptr);
+  held.decision = choose ? engine.decide(compiled, std::move(pod), only ? &rows : nullptr)
+                         : engine.filter(compiled, std::move(pod), only ? &rows : nullptr);
   return held;
 }
 
@@ -120,13 +123,15 @@ void bind_engine(py::module_& m) {
       .def("remove_pod", &remove_in_space<&Cluster::remove_pod>, "namespace"_a, "name"_a)
       .def(
           "decide",
-          [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance, const std::optional<std::vector<std::string>>& only) {
+          [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
+             const std::optional<std::vector<std::string>>& only) {
             return decide(self, program, instance, only, true);
           },
           "program"_a, "instance"_a, "only"_a = py::none())
       .def(
           "filter",
-          [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance, const std::optional<std::vector<std::string>>& only) {
+          [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
+             const std::optional<std::vector<std::string>>& only) {
             return decide(self, program, instance, only, false);
           },
           "program"_a, "instance"_a, "only"_a = py::none())
@@ -139,8 +144,11 @@ void bind_engine(py::module_& m) {
             const NodeId row = node ? node_named(engine.cluster, *node) : held.decision.chosen;
             if (!row.valid()) throw Error("the decision chose no node; there is nothing to assume");
             engine.check_state(held.decision);
-            HeldAssumption made{self, {}, engine.cluster.strings.str(engine.cluster.node(row).name), py::none(), false};
-            made.plan = plan_to_python(engine.cluster, engine.plan(held.decision, row));
+            HeldAssumption made{self,
+                                {},
+                                engine.cluster.strings.str(engine.cluster.node(row).name),
+                                plan_to_python(engine.cluster, engine.plan(held.decision, row)),
+                                false};
             made.state = engine.assume(held.decision, row);
             return made;
           },
@@ -160,19 +168,21 @@ void bind_engine(py::module_& m) {
              const std::lock_guard lock(self.mutex);
              Cluster& cluster = self.engine->cluster;
              cluster.order.refresh(cluster.rows());
-             py::list names;
+             py::typing::List<py::str> names;
              for (const NodeId row : cluster.order.list()) names.append(name_of(cluster, row));
              return names;
            })
       .def_property_readonly("generation", [](const Holder& self) { return self.engine->cluster.generation(); })
-      .def_property_readonly("node_generation", [](const Holder& self) { return self.engine->cluster.node_generation(); })
+      .def_property_readonly("node_generation",
+                             [](const Holder& self) { return self.engine->cluster.node_generation(); })
       .def_property_readonly("node_count", [](const Holder& self) { return self.engine->cluster.node_count(); })
       .def_property_readonly("pod_count", [](const Holder& self) { return self.engine->cluster.pod_count(); })
       .def("resource_names",
            [](const Holder& self) {
              std::vector<std::string> names;
              const Cluster& cluster = self.engine->cluster;
-             for (std::size_t at = 0; at < cluster.resources.column_count(); ++at) names.push_back(cluster.strings.str(cluster.resources.column(at).name));
+             for (std::size_t at = 0; at < cluster.resources.column_count(); ++at)
+               names.push_back(cluster.strings.str(cluster.resources.column(at).name));
              return names;
            })
       .def(
@@ -206,10 +216,11 @@ void bind_engine(py::module_& m) {
             Cluster& cluster = self.engine->cluster;
             cluster.order.refresh(cluster.rows());
             const StringId id = cluster.strings.find(key);
-            py::list values;
+            py::typing::List<PyOptionalText> values;
             for (const NodeId row : cluster.order.list()) {
               const StringId value = id.valid() ? cluster.labels.value(row, id) : StringId();
-              values.append(value.valid() ? py::object(to_python(cluster.strings.view(value))) : py::object(py::none()));
+              values.append(value.valid() ? py::object(to_python(cluster.strings.view(value)))
+                                          : py::object(py::none()));
             }
             return values;
           },

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <pybind11/typing.h>
 
 #include <memory>
 #include <mutex>
@@ -11,8 +12,18 @@ namespace volsched::bindings {
 
 namespace py = pybind11;
 
-/// An engine with the lock that keeps its callers apart. Whoever decides gives up the interpreter first and takes the lock then, and never
-/// needs the interpreter while it has the lock; so taking the lock with the interpreter held cannot deadlock.
+// What goes to Python, typed for the stub. Names are built as Python objects, not as C++ strings first.
+template <class Item>
+using ManyOf = py::typing::Tuple<Item, py::ellipsis>;
+using PyOptionalText = py::typing::Optional<py::str>;
+using PyRejection = py::typing::Tuple<py::str, py::str, ManyOf<py::str>>;  ///< plugin, code, reasons
+/// (claim, volume)…, (claim, pool or None)…
+using PyPlan =
+    py::typing::Tuple<ManyOf<py::typing::Tuple<py::str, py::str>>, ManyOf<py::typing::Tuple<py::str, PyOptionalText>>>;
+
+/// An engine with the lock that keeps its callers apart. Whoever decides gives up the interpreter first and takes the
+/// lock then, and never needs the interpreter while it has the lock; so taking the lock with the interpreter held
+/// cannot deadlock.
 struct Holder {
   explicit Holder(std::unique_ptr<Engine> made) : engine(std::move(made)) {}
   std::mutex mutex;
@@ -31,15 +42,19 @@ struct HeldAssumption {
   HolderPtr holder;
   AssumedState state;
   std::string node;
-  py::object plan;
+  PyPlan plan;
   bool is_forgotten = false;
 };
 
-inline py::str to_python(std::string_view text) { return {text.data(), text.size()}; }
-inline py::str name_of(const Cluster& cluster, NodeId row) { return to_python(cluster.strings.view(cluster.node(row).name)); }
+inline py::str to_python(std::string_view text) {
+  return {text.data(), text.size()};
+}
+inline py::str name_of(const Cluster& cluster, NodeId row) {
+  return to_python(cluster.strings.view(cluster.node(row).name));
+}
 NodeId node_named(const Cluster& cluster, std::string_view name);
-/// ((claim, volume)…), ((claim, pool or None)…)
-py::tuple plan_to_python(const Cluster& cluster, const Plan& plan);
+
+PyPlan plan_to_python(const Cluster& cluster, const Plan& plan);
 
 void bind_errors(py::module_& m);
 void bind_engine(py::module_& m);

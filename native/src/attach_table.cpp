@@ -37,7 +37,8 @@ void AttachTable::resize(std::size_t rows) {
 
 void AttachTable::count_changed(NodeId row, Driver& driver) {
   const std::int32_t limit = driver.limit[row.index()];
-  for (Full& full : driver.full) full.nodes.assign(row, limit != kNoLimit && driver.count[row.index()] + full.more > limit);
+  for (Full& full : driver.full)
+    full.nodes.assign(row, limit != kNoLimit && driver.count[row.index()] + full.more > limit);
 }
 
 void AttachTable::set_installed(NodeId row, DriverId id, bool is_installed, std::int32_t limit) {
@@ -49,7 +50,8 @@ void AttachTable::set_installed(NodeId row, DriverId id, bool is_installed, std:
 
 const NodeMask& AttachTable::full_for(DriverId id, std::int32_t more) {
   Driver& driver = drivers_[id.index()];
-  const auto known = std::find_if(driver.full.begin(), driver.full.end(), [&](const Full& full) { return full.more == more; });
+  const auto known =
+      std::find_if(driver.full.begin(), driver.full.end(), [&](const Full& full) { return full.more == more; });
   if (known != driver.full.end()) return known->nodes;
   Full& made = driver.full.emplace_back(Full{more, NodeMask(rows_)});
   for (std::size_t row = 0; row < rows_; ++row) {
@@ -92,11 +94,13 @@ void AttachTable::remove_link(NodeId row, VolumeKey key) {
 
 void AttachTable::change(NodeId row, VolumeKey key, int pods, int attachments) {
   auto& uses = uses_[row.index()];
-  auto at = std::lower_bound(uses.begin(), uses.end(), key, [](const Use& use, const VolumeKey& wanted) { return use.key < wanted; });
+  auto at = std::lower_bound(uses.begin(), uses.end(), key,
+                             [](const Use& use, const VolumeKey& wanted) { return use.key < wanted; });
   const bool is_new = at == uses.end() || at->key != key;
   if (is_new) at = uses.insert(at, Use{key, 0, 0});
   const bool had_pods = at->pods > 0;
-  if ((pods < 0 && at->pods == 0) || (attachments < 0 && at->attachments == 0)) throw Error("a volume is detached from a node that does not have it");
+  if ((pods < 0 && at->pods == 0) || (attachments < 0 && at->attachments == 0))
+    throw Error("a volume is detached from a node that does not have it");
   at->pods = static_cast<std::uint16_t>(at->pods + pods);
   at->attachments = static_cast<std::uint16_t>(at->attachments + attachments);
   if (!had_pods && at->pods > 0) add_link(row, key);
@@ -122,7 +126,8 @@ void AttachTable::clear(NodeId row) {
 std::size_t AttachTable::bytes() const {
   std::size_t total = uses_.capacity() * sizeof(std::vector<Use>) + heads_.bytes() + links_.capacity() * sizeof(Link);
   for (const auto& uses : uses_) total += uses.capacity() * sizeof(Use);
-  for (const Driver& driver : drivers_) total += driver.count.capacity() * 8 + driver.installed.bytes() * (1 + driver.full.size());
+  for (const Driver& driver : drivers_)
+    total += driver.count.capacity() * 8 + driver.installed.bytes() * (1 + driver.full.size());
   return total;
 }
 
@@ -131,17 +136,21 @@ std::string AttachTable::validate() const {
     std::vector<std::int32_t> counts(drivers_.size(), 0);
     for (std::size_t at = 0; at < uses_[row].size(); ++at) {
       const Use& use = uses_[row][at];
-      if (at > 0 && !(uses_[row][at - 1].key < use.key)) return "AttachTable: uses of row " + std::to_string(row) + " are not ascending";
+      if (at > 0 && !(uses_[row][at - 1].key < use.key))
+        return "AttachTable: uses of row " + std::to_string(row) + " are not ascending";
       ++counts[use.key.driver.index()];
       bool is_linked = false;
       for_nodes_of(use.key, [&](NodeId linked) { is_linked = is_linked || linked == NodeId(row); });
-      if (is_linked != (use.pods > 0)) return "AttachTable: a volume of row " + std::to_string(row) + " is linked wrongly";
+      if (is_linked != (use.pods > 0))
+        return "AttachTable: a volume of row " + std::to_string(row) + " is linked wrongly";
     }
     for (std::size_t driver = 0; driver < drivers_.size(); ++driver) {
       const Driver& entry = drivers_[driver];
-      if (entry.count[row] != counts[driver]) return "AttachTable: the count of row " + std::to_string(row) + " is wrong";
+      if (entry.count[row] != counts[driver])
+        return "AttachTable: the count of row " + std::to_string(row) + " is wrong";
       for (const Full& full : entry.full) {
-        if (full.nodes.test(NodeId(row)) != exceeds(NodeId(row), DriverId(driver), full.more)) return "AttachTable: a full mask is stale at row " + std::to_string(row);
+        if (full.nodes.test(NodeId(row)) != exceeds(NodeId(row), DriverId(driver), full.more))
+          return "AttachTable: a full mask is stale at row " + std::to_string(row);
       }
     }
   }

@@ -44,7 +44,8 @@ void CapacityIndex::list(CapacityId id, const SelectorIndex& selectors, const St
     if (watches_.size() <= pool.topology.index()) watches_.resize(pool.topology.index() + 1);
     watches_[pool.topology.index()].push_back({pool.storage_class, group});
   }
-  entry.groups[group.index()].pools.insert(id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(CapacityId(a), CapacityId(b), strings); });
+  entry.groups[group.index()].pools.insert(
+      id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(CapacityId(a), CapacityId(b), strings); });
   entry.space.touch(group);
 }
 
@@ -53,11 +54,13 @@ void CapacityIndex::unlist(CapacityId id, const StringPool& strings) {
   if (!pool.exists || !pool.topology.valid()) return;
   ClassPools& entry = classes_[pool.storage_class.index()];
   const GroupId group(entry.by_selector.find(pool.topology.value()));
-  entry.groups[group.index()].pools.erase(id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(CapacityId(a), CapacityId(b), strings); });
+  entry.groups[group.index()].pools.erase(
+      id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(CapacityId(a), CapacityId(b), strings); });
   entry.space.touch(group);
 }
 
-void CapacityIndex::put(CapacityId id, const Pool& pool, const SelectorIndex& selectors, const StringPool& strings, std::size_t rows) {
+void CapacityIndex::put(CapacityId id, const Pool& pool, const SelectorIndex& selectors, const StringPool& strings,
+                        std::size_t rows) {
   unlist(id, strings);
   Pool& stored = pools_[id.index()];
   const StringId space = stored.space;
@@ -87,11 +90,13 @@ void CapacityIndex::on_change(const SelectorChange& change, std::size_t rows) {
 }
 
 CapacityId CapacityIndex::best_in_group(const Group& group, std::int64_t request_bytes) const {
-  return CapacityId(group.pools.first_from([](std::uint32_t) { return false; },
-                                           [&](std::uint32_t id) { return pools_[id].has_limit && pools_[id].limit_bytes >= request_bytes; }));
+  return CapacityId(group.pools.first_from(
+      [](std::uint32_t) { return false; },
+      [&](std::uint32_t id) { return pools_[id].has_limit && pools_[id].limit_bytes >= request_bytes; }));
 }
 
-void CapacityIndex::compute(PoolColumn& column, const ClassPools& entry, ProfileId profile, const StringPool& strings) const {
+void CapacityIndex::compute(PoolColumn& column, const ClassPools& entry, ProfileId profile,
+                            const StringPool& strings) const {
   CapacityId best;
   for (const GroupId group : entry.space.groups_of(profile)) {
     const CapacityId candidate = column.group_picks[group.index()];
@@ -113,14 +118,17 @@ void CapacityIndex::write_row(PoolColumn& column, ProfileId profile, NodeId row)
   column.score[row.index()] = score;
 }
 
-const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings, std::size_t rows) {
+const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings,
+                                        std::size_t rows) {
   if (classes_.size() <= storage_class.index()) classes_.resize(storage_class.index() + 1);
   ClassPools& entry = classes_[storage_class.index()];
-  auto found = std::find_if(entry.columns.begin(), entry.columns.end(), [&](const PoolColumn& column) { return column.request_bytes == request_bytes; });
+  auto found = std::find_if(entry.columns.begin(), entry.columns.end(),
+                            [&](const PoolColumn& column) { return column.request_bytes == request_bytes; });
   if (found == entry.columns.end()) {
     if (entry.columns.size() >= kColumnsMax) {
-      entry.columns.erase(std::min_element(entry.columns.begin(), entry.columns.end(),
-                                           [](const PoolColumn& a, const PoolColumn& b) { return a.last_used < b.last_used; }));
+      entry.columns.erase(
+          std::min_element(entry.columns.begin(), entry.columns.end(),
+                           [](const PoolColumn& a, const PoolColumn& b) { return a.last_used < b.last_used; }));
     }
     found = entry.columns.emplace(entry.columns.end());
     found->request_bytes = request_bytes;
@@ -142,7 +150,8 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
     if ((change & GroupSpace::kMoved) != 0) {
       const NodeId row(change & ~GroupSpace::kMoved);
       const ProfileId profile = entry.space.profile_of(row);
-      if (column.known_serial[profile.index()] != entry.space.serial_of(profile)) compute(column, entry, profile, strings);
+      if (column.known_serial[profile.index()] != entry.space.serial_of(profile))
+        compute(column, entry, profile, strings);
       write_row(column, profile, row);
       return;
     }
@@ -154,7 +163,8 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
     });
   });
   if (!caught_up) {
-    for (std::size_t group = 0; group < entry.groups.size(); ++group) column.group_picks[group] = best_in_group(entry.groups[group], request_bytes);
+    for (std::size_t group = 0; group < entry.groups.size(); ++group)
+      column.group_picks[group] = best_in_group(entry.groups[group], request_bytes);
     for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
       if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), strings);
     }
@@ -168,12 +178,14 @@ CapacityId CapacityIndex::pick(const PoolColumn& column, ClassId storage_class, 
 }
 
 std::size_t CapacityIndex::bytes() const {
-  std::size_t total = pools_.capacity() * sizeof(Pool) + by_name_.bytes() + watches_.capacity() * sizeof(std::vector<Watch>);
+  std::size_t total =
+      pools_.capacity() * sizeof(Pool) + by_name_.bytes() + watches_.capacity() * sizeof(std::vector<Watch>);
   for (const ClassPools& entry : classes_) {
     total += entry.space.bytes() + entry.groups.capacity() * sizeof(Group) + entry.by_selector.bytes();
     for (const Group& group : entry.groups) total += group.pools.bytes();
     for (const PoolColumn& column : entry.columns) {
-      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 + column.enough.bytes();
+      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 +
+               column.enough.bytes();
     }
   }
   return total;
@@ -193,7 +205,8 @@ std::string CapacityIndex::validate(const SelectorIndex& selectors, const String
           if (candidate.valid() && (!best.valid() || less(candidate, best, strings))) best = candidate;
         }
         if (best != pick(column, ClassId(index), NodeId(row)) || best.valid() != column.enough.test(NodeId(row))) {
-          return "CapacityIndex: a column of class " + std::to_string(index) + " is stale at row " + std::to_string(row);
+          return "CapacityIndex: a column of class " + std::to_string(index) + " is stale at row " +
+                 std::to_string(row);
         }
       }
     }

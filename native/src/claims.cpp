@@ -28,7 +28,8 @@ void ClaimTable::remove_user(ClaimId id, PodId pod) {
 }
 
 std::size_t ClaimTable::bytes() const {
-  std::size_t total = claims_.capacity() * sizeof(Claim) + use_counts_.capacity() * 4 + users_.capacity() * sizeof(std::vector<PodId>) + by_name_.bytes();
+  std::size_t total = claims_.capacity() * sizeof(Claim) + use_counts_.capacity() * 4 +
+                      users_.capacity() * sizeof(std::vector<PodId>) + by_name_.bytes();
   for (const auto& users : users_) total += users.capacity() * sizeof(PodId);
   return total;
 }

@@ -9,7 +9,8 @@ namespace volsched {
 
 Cluster::Cluster() : labels(strings), resources(strings), ports(strings) {}
 
-// Shared pieces --------------------------------------------------------------------------------------------------------------------------
+// Shared pieces
+// --------------------------------------------------------------------------------------------------------------------------
 
 Labels Cluster::read_labels(RowReader& reader) {
   Labels read(reader.count());
@@ -21,7 +22,9 @@ Labels Cluster::read_labels(RowReader& reader) {
   return read;
 }
 
-LabelSetId Cluster::read_label_set(RowReader& reader) { return label_sets.intern(read_labels(reader)); }
+LabelSetId Cluster::read_label_set(RowReader& reader) {
+  return label_sets.intern(read_labels(reader));
+}
 
 std::uint32_t Cluster::read_access_modes(RowReader& reader, bool& one_pod_only) {
   std::uint32_t bits = 0;
@@ -44,7 +47,8 @@ std::string Cluster::claim_key(ClaimId id) const {
   return strings.str(claim.space) + "/" + strings.str(claim.name);
 }
 
-// Nodes ----------------------------------------------------------------------------------------------------------------------------------
+// Nodes
+// ----------------------------------------------------------------------------------------------------------------------------------
 
 NodeId Cluster::find_node(std::string_view name) const {
   const StringId id = strings.find(name);
@@ -186,7 +190,8 @@ void Cluster::remove_node(std::string_view name) {
   bump();
 }
 
-// Node objects of storage ----------------------------------------------------------------------------------------------------------------
+// Node objects of storage
+// ----------------------------------------------------------------------------------------------------------------
 
 void Cluster::put_csi_node(std::string_view bytes) {
   RowReader reader("CSINode", bytes);
@@ -268,7 +273,8 @@ void Cluster::put_attachment(std::string_view bytes) {
     attachment_ids_.set(name.value(), at);
   }
   bump();
-  if (attacher == StringPool::kEmpty || volume_name == StringPool::kEmpty) return;  // of an inline source, which limits ignore
+  if (attacher == StringPool::kEmpty || volume_name == StringPool::kEmpty)
+    return;  // of an inline source, which limits ignore
   const NodeId row = node_slot(node_name);
   const VolumeId volume = volumes.slot(volume_name);
   attachments_[at] = {name, row, attach.driver(attacher), volume, true};
@@ -291,7 +297,8 @@ void Cluster::remove_attachment(std::string_view name) {
   bump();
 }
 
-// Attached volumes -----------------------------------------------------------------------------------------------------------------------
+// Attached volumes
+// -----------------------------------------------------------------------------------------------------------------------
 
 void Cluster::stale_attachments(NodeId row) {
   NodeRow& node = nodes_[row.index()];
@@ -317,17 +324,19 @@ bool Cluster::key_of(ClaimId id, bool migrated, VolumeKey& key) const {
   const Claim& claim = claims.at(id);
   if (claim.volume.valid() && volumes.at(claim.volume).exists) {
     const Volume& volume = volumes.at(claim.volume);
-    const bool counts = volume.source == VolumeSource::kCsi ||
-                        (volume.source == VolumeSource::kMigratable && migrated && volume.translation_error == StringPool::kEmpty);
+    const bool counts =
+        volume.source == VolumeSource::kCsi ||
+        (volume.source == VolumeSource::kMigratable && migrated && volume.translation_error == StringPool::kEmpty);
     if (counts) key = {volume.driver, volume.handle};
     return counts;
   }
   if (!claim.has_class) return false;
   const StorageClass& storage_class = classes.at(claim.storage_class);
   if (!storage_class.exists) return false;
-  if (storage_class.migrated_driver.valid()) {
-    if (migrated) key = VolumeKey::of_claim(storage_class.migrated_driver, id);
-    return migrated;
+  if (storage_class.is_in_tree) {
+    if (!migrated || !storage_class.migrated_driver.valid()) return false;
+    key = VolumeKey::of_claim(storage_class.migrated_driver, id);
+    return true;
   }
   key = VolumeKey::of_claim(storage_class.driver, id);
   return true;
@@ -339,8 +348,8 @@ std::string Cluster::for_keys_of(const PodRow& pod, Visit&& visit) const {
     const Claim& claim = claims.at(use.claim);
     if (!claim.exists) continue;
     if (use.is_ephemeral && claim.owner_uid != pod.instance.uid) {
-      return "PVC " + claim_key(use.claim) + " was not created for pod " + strings.str(pod.instance.space) + "/" + strings.str(pod.instance.name) +
-             " (pod is not owner)";
+      return "PVC " + claim_key(use.claim) + " was not created for pod " + strings.str(pod.instance.space) + "/" +
+             strings.str(pod.instance.name) + " (pod is not owner)";
     }
     VolumeKey key;
     if (key_of(use.claim, true, key)) visit(key);
@@ -354,7 +363,8 @@ std::string Cluster::for_keys_of(const PodRow& pod, Visit&& visit) const {
 
 void Cluster::attach_pod(PodId id) {
   const PodRow& pod = pods_[id.index()];
-  if (nodes_[pod.row.index()].is_attach_stale || (pod.instance.claims.empty() && pod.program->inline_volumes.empty())) return;
+  if (nodes_[pod.row.index()].is_attach_stale || (pod.instance.claims.empty() && pod.program->inline_volumes.empty()))
+    return;
   const std::string error = for_keys_of(pod, [&](VolumeKey key) { attach.add_pod_use(pod.row, key); });
   if (!error.empty()) stale_attachments(pod.row);
 }
@@ -383,7 +393,8 @@ void Cluster::refresh_attachments() {
     for (const std::uint32_t at : node.attachments) {
       const Attachment& attachment = attachments_[at];
       const Volume& volume = volumes.at(attachment.volume);
-      if (volume.exists && volume.source == VolumeSource::kCsi) attach.add_attachment(row, {attachment.driver, volume.handle});
+      if (volume.exists && volume.source == VolumeSource::kCsi)
+        attach.add_attachment(row, {attachment.driver, volume.handle});
     }
     attach_errors_.assign(row, node.attach_error.valid());
   }

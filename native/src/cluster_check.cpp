@@ -15,11 +15,13 @@ std::string Cluster::digest() {
     const NodeRow& node = nodes_[at];
     const NodeId row(at);
     if (!node.exists && !node.has_csi_node && node.pods.empty() && node.attachments.empty()) continue;
-    std::string line = "node " + name(node.name) + (node.exists ? " exists" : " ghost") + (unschedulable_.test(row) ? " cordoned" : "");
+    std::string line = "node " + name(node.name) + (node.exists ? " exists" : " ghost") +
+                       (unschedulable_.test(row) ? " cordoned" : "");
     std::vector<std::string> parts;
     for (const Label& label : labels.of(row)) parts.push_back(name(label.key) + "=" + name(label.value));
     for (const TaintId taint : taints.of(row)) {
-      parts.push_back("taint " + name(taints.at(taint).key) + "=" + name(taints.at(taint).value) + number(static_cast<int>(taints.at(taint).effect)));
+      parts.push_back("taint " + name(taints.at(taint).key) + "=" + name(taints.at(taint).value) +
+                      number(static_cast<int>(taints.at(taint).effect)));
     }
     for (std::size_t column = 0; column < resources.column_count(); ++column) {
       const auto& values = resources.column(column);
@@ -30,23 +32,27 @@ std::string Cluster::digest() {
     for (std::size_t driver = 0; driver < attach.driver_count(); ++driver) {
       const DriverId id(driver);
       if (attach.count(row, id) != 0 || attach.limit(row, id) != AttachTable::kNoLimit) {
-        parts.push_back("attached " + name(attach.driver_name(id)) + number(attach.count(row, id)) + number(attach.limit(row, id)));
+        parts.push_back("attached " + name(attach.driver_name(id)) + number(attach.count(row, id)) +
+                        number(attach.limit(row, id)));
       }
     }
     std::sort(parts.begin(), parts.end());
     for (const std::string& part : parts) line += ", " + part;
-    line += ", scored" + number(resources.scored_cpu()[at]) + number(resources.scored_memory()[at]) + ", pods" + number(resources.pod_count()[at]) +
-            number(resources.pod_limit()[at]);
+    line += ", scored" + number(resources.scored_cpu()[at]) + number(resources.scored_memory()[at]) + ", pods" +
+            number(resources.pod_count()[at]) + number(resources.pod_limit()[at]);
     lines.push_back(std::move(line));
   }
   for (const PodRow& pod : pods_) {
-    if (pod.exists) lines.push_back("pod " + name(pod.instance.space) + "/" + name(pod.instance.name) + " on " + name(nodes_[pod.row.index()].name));
+    if (pod.exists)
+      lines.push_back("pod " + name(pod.instance.space) + "/" + name(pod.instance.name) + " on " +
+                      name(nodes_[pod.row.index()].name));
   }
   for (std::size_t at = 0; at < claims.size(); ++at) {
     const ClaimId id(at);
     const Claim& claim = claims.at(id);
     if (!claim.exists && claims.use_count(id) == 0 && claims.users(id).empty()) continue;
-    std::string line = "claim " + claim_key(id) + (claim.exists ? " exists" : "") + " uses" + number(claims.use_count(id)) + " users" +
+    std::string line = "claim " + claim_key(id) + (claim.exists ? " exists" : "") + " uses" +
+                       number(claims.use_count(id)) + " users" +
                        number(static_cast<std::int64_t>(claims.users(id).size()));
     if (claim.volume.valid()) line += " volume " + name(volumes.at(claim.volume).name);
     if (claim.has_selected_node) line += " selected " + name(claim.selected_node);
@@ -67,9 +73,10 @@ std::string Cluster::digest() {
 
 std::string Cluster::validate() {
   refresh_attachments();
-  for (auto problem : {labels.validate(), selectors.validate(labels, strings), order.validate(), attach.validate(),
-                       volumes.validate(selectors, label_sets, strings, rows()), capacities.validate(selectors, strings, rows()), node_ids_.validate(),
-                       pod_ids_.validate(), unschedulable_.validate()}) {
+  for (auto problem :
+       {labels.validate(), selectors.validate(labels, strings), order.validate(), attach.validate(),
+        volumes.validate(selectors, label_sets, strings, rows()), capacities.validate(selectors, strings, rows()),
+        node_ids_.validate(), pod_ids_.validate(), unschedulable_.validate()}) {
     if (!problem.empty()) return problem;
   }
   std::vector<std::int64_t> pods_on(nodes_.size(), 0);
@@ -80,11 +87,14 @@ std::string Cluster::validate() {
     ++pods_on[pod.row.index()];
     cpu_on[pod.row.index()] += pod.used().milli_cpu;
     const auto& listed = nodes_[pod.row.index()].pods;
-    if (std::find(listed.begin(), listed.end(), PodId(id)) == listed.end()) return "Cluster: pod " + std::to_string(id) + " is not listed by its node";
+    if (std::find(listed.begin(), listed.end(), PodId(id)) == listed.end())
+      return "Cluster: pod " + std::to_string(id) + " is not listed by its node";
   }
   for (std::size_t row = 0; row < nodes_.size(); ++row) {
-    if (nodes_[row].exists != labels.live().test(NodeId(row))) return "Cluster: row " + std::to_string(row) + " is live without a node or the reverse";
-    if (pods_on[row] != resources.pod_count()[row] || cpu_on[row] != resources.column(ResourceTable::kCpu).requested[row]) {
+    if (nodes_[row].exists != labels.live().test(NodeId(row)))
+      return "Cluster: row " + std::to_string(row) + " is live without a node or the reverse";
+    if (pods_on[row] != resources.pod_count()[row] ||
+        cpu_on[row] != resources.column(ResourceTable::kCpu).requested[row]) {
       return "Cluster: the sums of row " + std::to_string(row) + " are not those of its pods";
     }
   }
@@ -95,10 +105,17 @@ std::vector<std::pair<std::string, std::size_t>> Cluster::bytes() const {
   std::size_t pods = pods_.capacity() * sizeof(PodRow) + pod_ids_.bytes();
   for (const PodRow& pod : pods_) pods += pod.instance.claims.capacity() * sizeof(ClaimUse);
   std::size_t node_rows = nodes_.capacity() * sizeof(NodeRow) + node_ids_.bytes();
-  for (const NodeRow& node : nodes_) node_rows += node.pods.capacity() * sizeof(PodId) + node.csi_drivers.capacity() * sizeof(DriverId);
-  return {{"text", strings.bytes()},         {"labels", labels.bytes() + label_sets.bytes()}, {"selectors", selectors.bytes()},
-          {"resources", resources.bytes()},  {"volumes", volumes.bytes()},                    {"capacities", capacities.bytes()},
-          {"claims", claims.bytes()},        {"attachments", attach.bytes()},                 {"pods", pods},
+  for (const NodeRow& node : nodes_)
+    node_rows += node.pods.capacity() * sizeof(PodId) + node.csi_drivers.capacity() * sizeof(DriverId);
+  return {{"text", strings.bytes()},
+          {"labels", labels.bytes() + label_sets.bytes()},
+          {"selectors", selectors.bytes()},
+          {"resources", resources.bytes()},
+          {"volumes", volumes.bytes()},
+          {"capacities", capacities.bytes()},
+          {"claims", claims.bytes()},
+          {"attachments", attach.bytes()},
+          {"pods", pods},
           {"nodes", node_rows}};
 }
 

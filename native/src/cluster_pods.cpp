@@ -8,7 +8,8 @@
 
 namespace volsched {
 
-// Compiling ------------------------------------------------------------------------------------------------------------------------------
+// Compiling
+// ------------------------------------------------------------------------------------------------------------------------------
 
 Usage Cluster::read_usage(RowReader& reader) {
   Usage usage;
@@ -48,7 +49,8 @@ void Cluster::compile(RowReader& reader, PodProgram& program) {
   }
   program.has_required_affinity = reader.flag();
   if (program.has_required_affinity) {
-    program.required_affinity = selectors.intern(read_node_selector(reader, strings, labels.name_key(), FieldsAre::kCompared), labels, strings);
+    program.required_affinity =
+        selectors.intern(read_node_selector(reader, strings, labels.name_key(), FieldsAre::kCompared), labels, strings);
   }
   program.has_name_set = reader.flag();
   if (program.has_name_set) {
@@ -60,7 +62,8 @@ void Cluster::compile(RowReader& reader, PodProgram& program) {
     program.preferred.resize(reader.count());
     for (PreferredTerm& term : program.preferred) {
       term.weight = static_cast<std::int32_t>(reader.i64());
-      term.selector = selectors.intern(read_preferred_term(reader, strings, labels.name_key(), term.error), labels, strings);
+      term.selector =
+          selectors.intern(read_preferred_term(reader, strings, labels.name_key(), term.error), labels, strings);
     }
   }
   program.ports.resize(reader.count());
@@ -130,7 +133,8 @@ PodInstance Cluster::instance(std::string_view bytes) {
   return read;
 }
 
-// Counting -------------------------------------------------------------------------------------------------------------------------------
+// Counting
+// -------------------------------------------------------------------------------------------------------------------------------
 
 void Cluster::count_uses(const PodRow& pod, std::int32_t sign) {
   for (const ClaimUse& use : pod.instance.claims) {
@@ -187,8 +191,9 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
   const PodId known = find_pod(read.space, read.name);
   if (known.valid()) {
     PodRow& pod = pods_[known.index()];
-    const bool is_same_use = pod.program == compiled && (usage ? *usage : compiled->usage) == pod.used() && pod.instance.claims == read.claims &&
-                             pod.instance.uid == read.uid && nodes_[pod.row.index()].name == read.node;
+    const bool is_same_use = pod.program == compiled && (usage ? *usage : compiled->usage) == pod.used() &&
+                             pod.instance.claims == read.claims && pod.instance.uid == read.uid &&
+                             nodes_[pod.row.index()].name == read.node;
     if (is_same_use) {  // the usual case: the API server confirms what was assumed
       pod.instance.labels = read.labels;
       pod.instance.is_terminating = read.is_terminating;
@@ -223,11 +228,13 @@ void Cluster::remove_pod(std::string_view space, std::string_view name) {
   bump();
 }
 
-// Assume and forget ----------------------------------------------------------------------------------------------------------------------
+// Assume and forget
+// ----------------------------------------------------------------------------------------------------------------------
 
 AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assumed, NodeId row, const Plan& plan) {
   if (find_pod(assumed.space, assumed.name).valid()) {
-    throw Error("pod " + strings.str(assumed.space) + "/" + strings.str(assumed.name) + " is assumed or counted on a node already");
+    throw Error("pod " + strings.str(assumed.space) + "/" + strings.str(assumed.name) +
+                " is assumed or counted on a node already");
   }
   AssumedState state;
   state.id = next_assumption_++;

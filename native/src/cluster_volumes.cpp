@@ -9,7 +9,8 @@ namespace volsched {
 
 NodeMask Cluster::unreachable(const Volume& volume, const NodeMask& within) const {
   const NodeSet* migrated_nodes = volume.source == VolumeSource::kMigratable ? migrated(volume.plugin) : nullptr;
-  if (migrated_nodes == nullptr || !volume.migrated_affinity.valid()) return selectors.nodes(volume.affinity).outside(within);
+  if (migrated_nodes == nullptr || !volume.migrated_affinity.valid())
+    return selectors.nodes(volume.affinity).outside(within);
   const NodeMask as_migrated = migrated_nodes->within(within);
   NodeMask result = selectors.nodes(volume.affinity).outside(within - as_migrated);
   result |= selectors.nodes(volume.migrated_affinity).outside(as_migrated);
@@ -39,7 +40,8 @@ SelectorId Cluster::zone_selector(Label label) {
   const StringId ga = label.key == beta_zone ? zone : label.key == beta_region ? region : label.key;
   NodeSelector selector;
   Term unlabelled;
-  for (const StringId key : {beta_zone, beta_region, zone, region}) unlabelled.push_back({key, Op::kDoesNotExist, 0, {}});
+  for (const StringId key : {beta_zone, beta_region, zone, region})
+    unlabelled.push_back({key, Op::kDoesNotExist, 0, {}});
   selector.terms.push_back(std::move(unlabelled));
   selector.terms.push_back({{label.key, Op::kIn, 0, zones}});
   if (ga != label.key) selector.terms.push_back({{label.key, Op::kDoesNotExist, 0, {}}, {ga, Op::kIn, 0, zones}});
@@ -111,8 +113,8 @@ void Cluster::put_volume(std::string_view bytes) {
       assumed_volumes_.erase(assumed);
     }
   }
-  const bool is_attached_alike = old.exists && old.source == read.source && old.driver == read.driver && old.handle == read.handle &&
-                                 old.translation_error == read.translation_error;
+  const bool is_attached_alike = old.exists && old.source == read.source && old.driver == read.driver &&
+                                 old.handle == read.handle && old.translation_error == read.translation_error;
   volumes.put(id, read, selectors, strings, rows());
   if (!is_attached_alike) stale_users_of(id);
   bump();
@@ -155,7 +157,8 @@ void Cluster::put_claim(std::string_view bytes) {
   read.is_deleting = reader.flag();
   read.owner_uid = strings.intern(reader.text());
   reader.finish();
-  read.shape = volumes.shape({read.storage_class, read.request, read.request_bytes, read.access_modes, read.volume_mode, read.attributes_class, read.selector});
+  read.shape = volumes.shape({read.storage_class, read.request, read.request_bytes, read.access_modes, read.volume_mode,
+                              read.attributes_class, read.selector});
   read.exists = true;
 
   const ClaimId id = claims.slot(read.space, read.name);
@@ -170,8 +173,9 @@ void Cluster::put_claim(std::string_view bytes) {
       assumed_claims_.erase(assumed);
     }
   }
-  const bool is_attached_alike = stored.exists && stored.volume == read.volume && stored.storage_class == read.storage_class &&
-                                 stored.has_class == read.has_class && stored.owner_uid == read.owner_uid;
+  const bool is_attached_alike = stored.exists && stored.volume == read.volume &&
+                                 stored.storage_class == read.storage_class && stored.has_class == read.has_class &&
+                                 stored.owner_uid == read.owner_uid;
   if (stored.volume != read.volume) {
     if (stored.volume.valid()) std::erase(claims_of_volume_[stored.volume.index()], id);
     if (read.volume.valid()) {
@@ -209,15 +213,19 @@ void Cluster::put_class(std::string_view bytes) {
   read.provisions = !provisioner.empty() && provisioner != "kubernetes.io/no-provisioner";
   read.provisioner = strings.intern(provisioner);
   read.driver = attach.driver(read.provisioner);
+  read.is_in_tree = reader.flag();
   const std::string_view migrated_driver = reader.text();
   if (!migrated_driver.empty()) read.migrated_driver = attach.driver(strings.intern(migrated_driver));
   const std::uint8_t mode = reader.u8();
-  read.mode = mode == 0 ? BindingMode::kUnset : mode == 2 ? BindingMode::kWaitForFirstConsumer : BindingMode::kImmediate;
+  read.mode = mode == 0   ? BindingMode::kUnset
+              : mode == 2 ? BindingMode::kWaitForFirstConsumer
+                          : BindingMode::kImmediate;
   read.allowed = selectors.intern(read_allowed_topologies(reader, strings), labels, strings);
   reader.finish();
   read.exists = true;
   StorageClass& stored = classes.edit(id);
-  const bool is_attached_alike = stored.exists && stored.driver == read.driver && stored.migrated_driver == read.migrated_driver;
+  const bool is_attached_alike = stored.exists && stored.driver == read.driver &&
+                                 stored.is_in_tree == read.is_in_tree && stored.migrated_driver == read.migrated_driver;
   stored = read;
   if (!is_attached_alike) {
     for (std::size_t claim = 0; claim < claims.size(); ++claim) {

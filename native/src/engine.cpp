@@ -43,7 +43,8 @@ ProgramCaches& Engine::caches_for(const ProgramPtr& program) {
   return caches_.front();
 }
 
-// Filtering ------------------------------------------------------------------------------------------------------------------------------
+// Filtering
+// ------------------------------------------------------------------------------------------------------------------------------
 
 bool Engine::run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>& skipped, const NodeMask& given) {
   const auto profile = default_profile();
@@ -78,14 +79,17 @@ bool Engine::run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>
     if (decision.narrowing.empty()) {
       names = std::move(status.names);
     } else {
-      std::erase_if(names, [&](StringId name) { return std::find(status.names.begin(), status.names.end(), name) == status.names.end(); });
+      std::erase_if(names, [&](StringId name) {
+        return std::find(status.names.begin(), status.names.end(), name) == status.names.end();
+      });
     }
     decision.narrowing.emplace_back(plugin.name());
     std::sort(decision.narrowing.begin(), decision.narrowing.end());
     if (!names.empty()) continue;
     return refuse("", Code::kUnresolvable,
-                  decision.narrowing.size() == 1 ? "node(s) didn't satisfy plugin " + decision.narrowing.front()
-                                                 : "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "] simultaneously");
+                  decision.narrowing.size() == 1
+                      ? "node(s) didn't satisfy plugin " + decision.narrowing.front()
+                      : "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "] simultaneously");
   }
   if (soft_refusal != nullptr) return refuse(soft_refusal->name(), Code::kUnschedulable, std::move(soft_text));
   NodeMask allowed = given;
@@ -142,7 +146,8 @@ void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered)
       seen.set(row);
       if (percentage_of_nodes_ < 100) decision.visited.push_back(row);
     }
-    if (percentage_of_nodes_ < 100 && cluster.node_count() > 0) next_start_ = (next_start_ + processed) % cluster.node_count();
+    if (percentage_of_nodes_ < 100 && cluster.node_count() > 0)
+      next_start_ = (next_start_ + processed) % cluster.node_count();
     cycle.alive &= seen;
     for (Rejected& group : cycle.rejected) group.nodes &= seen;
     std::erase_if(cycle.rejected, [](const Rejected& group) { return group.nodes.none(); });
@@ -196,19 +201,21 @@ void Engine::narrow(Decision& decision, const NodeMask& keep, std::string plugin
 
 void Engine::check_nodes(const Decision& decision) const {
   if (decision.node_generation != cluster.node_generation()) {
-    throw Error("a node came or went since this decision was made (generation " + std::to_string(decision.generation) + ", now " +
-                std::to_string(cluster.generation()) + "); read it before, or decide again");
+    throw Error("a node came or went since this decision was made (generation " + std::to_string(decision.generation) +
+                ", now " + std::to_string(cluster.generation()) + "); read it before, or decide again");
   }
 }
 
 void Engine::check_state(const Decision& decision) const {
   if (decision.generation != cluster.generation()) {
-    throw Error("the cluster has changed since this decision was made (generation " + std::to_string(decision.generation) + ", now " +
-                std::to_string(cluster.generation()) + "); read it before, or decide again");
+    throw Error("the cluster has changed since this decision was made (generation " +
+                std::to_string(decision.generation) + ", now " + std::to_string(cluster.generation()) +
+                "); read it before, or decide again");
   }
 }
 
-// Scoring and choosing -------------------------------------------------------------------------------------------------------------------
+// Scoring and choosing
+// -------------------------------------------------------------------------------------------------------------------
 
 Cycle& Engine::cycle_of(const Decision& decision) {
   check_state(decision);
@@ -239,7 +246,8 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& 
 
 const std::vector<std::int32_t>& Engine::totals(const Decision& decision, std::span<const PluginScores> scores) {
   std::int32_t constant = 0;
-  for (const PluginScores& part : scores) constant += part.column.by_row == nullptr ? part.weight * part.column.constant : 0;
+  for (const PluginScores& part : scores)
+    constant += part.column.by_row == nullptr ? part.weight * part.column.constant : 0;
   totals_.assign(cluster.rows(), constant);
   for (const PluginScores& part : scores) {
     if (part.column.by_row == nullptr) continue;
@@ -257,15 +265,17 @@ const std::vector<std::uint32_t>& Engine::name_ranks() {
   cluster.order.refresh(cluster.rows());
   if (name_ranks_version_ == cluster.order.version() && name_ranks_.size() == cluster.rows()) return name_ranks_;
   std::vector<NodeId> sorted = cluster.order.list();
-  std::sort(sorted.begin(), sorted.end(),
-            [&](NodeId a, NodeId b) { return cluster.strings.view(cluster.node(a).name) < cluster.strings.view(cluster.node(b).name); });
+  std::sort(sorted.begin(), sorted.end(), [&](NodeId a, NodeId b) {
+    return cluster.strings.view(cluster.node(a).name) < cluster.strings.view(cluster.node(b).name);
+  });
   name_ranks_.assign(cluster.rows(), NodeOrder::kNowhere);
   for (std::size_t at = 0; at < sorted.size(); ++at) name_ranks_[sorted[at].index()] = static_cast<std::uint32_t>(at);
   name_ranks_version_ = cluster.order.version();
   return name_ranks_;
 }
 
-NodeId Engine::pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals, const std::vector<std::uint32_t>& rank) const {
+NodeId Engine::pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,
+                            const std::vector<std::uint32_t>& rank) const {
   NodeId best;
   std::int32_t best_total = 0;
   std::uint32_t best_rank = 0;
@@ -303,7 +313,8 @@ std::vector<NodeId> Engine::feasible(const Decision& decision) {
 
 NodeId Engine::pick(const Decision& decision, const std::vector<std::int32_t>& totals) {
   if (tie_break_ == TieBreak::kName) return pick_by_rank(decision.feasible, totals, name_ranks());
-  if (tie_break_ == TieBreak::kFirst && decision.visited.empty()) return pick_by_rank(decision.feasible, totals, cluster.order.positions());
+  if (tie_break_ == TieBreak::kFirst && decision.visited.empty())
+    return pick_by_rank(decision.feasible, totals, cluster.order.positions());
 
   const std::vector<NodeId> candidates = feasible(decision);
   std::int32_t most = totals[candidates.front().index()];
@@ -348,7 +359,8 @@ Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector
 
 AssumedState Engine::assume(const Decision& decision, NodeId row) {
   check_state(decision);
-  if (!decision.error.empty() || !row.valid() || row.index() >= decision.feasible.size() || !decision.feasible.test(row)) {
+  if (!decision.error.empty() || !row.valid() || row.index() >= decision.feasible.size() ||
+      !decision.feasible.test(row)) {
     throw Error("pod " + cluster.strings.str(decision.pod->space) + "/" + cluster.strings.str(decision.pod->name) +
                 " cannot be assumed on a node that its decision does not find feasible");
   }
@@ -356,19 +368,23 @@ AssumedState Engine::assume(const Decision& decision, NodeId row) {
   return cluster.assume(decision.program, *decision.pod, row, volumes);
 }
 
-Plan Engine::plan(const Decision& decision, NodeId row) { return volume_plan(cycle_of(decision), row); }
+Plan Engine::plan(const Decision& decision, NodeId row) {
+  return volume_plan(cycle_of(decision), row);
+}
 
 std::string Engine::message(const Decision& decision) const {
   if (!decision.error.empty() || decision.feasible.any()) return {};
   if (decision.node_count == 0) return "no nodes available to schedule pods";
   std::string text = "0/" + std::to_string(decision.node_count) + " nodes are available:";
   if (decision.is_refused) {
-    for (std::size_t at = 0; at < decision.refusal.reasons.size(); ++at) text += (at == 0 ? " " : ", ") + decision.refusal.reasons[at];
+    for (std::size_t at = 0; at < decision.refusal.reasons.size(); ++at)
+      text += (at == 0 ? " " : ", ") + decision.refusal.reasons[at];
     return text + ".";
   }
   std::vector<std::pair<std::string, std::size_t>> counts;
   const auto count = [&](const std::string& reason, std::size_t nodes) {
-    const auto known = std::find_if(counts.begin(), counts.end(), [&](const auto& entry) { return entry.first == reason; });
+    const auto known =
+        std::find_if(counts.begin(), counts.end(), [&](const auto& entry) { return entry.first == reason; });
     if (known != counts.end()) {
       known->second += nodes;
     } else {

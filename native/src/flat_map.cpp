@@ -4,7 +4,9 @@
 
 namespace volsched {
 
-std::size_t FlatMap::home(std::uint64_t key) const { return mix64(key) & (slots_.size() - 1); }
+std::size_t FlatMap::home(std::uint64_t key) const {
+  return mix64(key) & (slots_.size() - 1);
+}
 
 std::uint32_t FlatMap::find(std::uint64_t key) const {
   if (slots_.empty()) return kMissing;
@@ -68,7 +70,8 @@ std::string FlatMap::validate() const {
   for (const Slot& slot : slots_) {
     if (slot.key == ~0ULL) continue;
     ++seen;
-    if (find(slot.key) != slot.value) return "FlatMap: key " + std::to_string(slot.key) + " is not reachable from its home";
+    if (find(slot.key) != slot.value)
+      return "FlatMap: key " + std::to_string(slot.key) + " is not reachable from its home";
   }
   if (seen != used_) return "FlatMap: counts " + std::to_string(used_) + " entries, holds " + std::to_string(seen);
   return {};

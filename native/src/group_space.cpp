@@ -102,7 +102,8 @@ void GroupSpace::leave(GroupId group, NodeId row) {
 }
 
 std::size_t GroupSpace::bytes() const {
-  std::size_t total = profiles_.capacity() * sizeof(Profile) + of_group_.capacity() * sizeof(GroupEntry) + by_row_.capacity() * 4 + by_groups_.size() * 48;
+  std::size_t total = profiles_.capacity() * sizeof(Profile) + of_group_.capacity() * sizeof(GroupEntry) +
+                      by_row_.capacity() * 4 + by_groups_.size() * 48;
   for (const Profile& profile : profiles_) total += profile.groups.capacity() * sizeof(GroupId) + profile.nodes.bytes();
   for (const GroupEntry& entry : of_group_) total += entry.profiles.capacity() * sizeof(ProfileId);
   return total;
@@ -116,18 +117,21 @@ std::string GroupSpace::validate() const {
     members += profile.nodes.count();
     std::string problem;
     profile.nodes.for_each([&](NodeId row) {
-      if (by_row_[row.index()] != slot) problem = "GroupSpace: row " + std::to_string(row.value()) + " is in a profile that is not its own";
+      if (by_row_[row.index()] != slot)
+        problem = "GroupSpace: row " + std::to_string(row.value()) + " is in a profile that is not its own";
     });
     if (!problem.empty()) return problem;
     if (profile.nodes.empty()) continue;
     for (const GroupId group : profile.groups) {
       const auto& listed = of_group_[group.index()].profiles;
-      if (std::find(listed.begin(), listed.end(), ProfileId(slot)) == listed.end()) return "GroupSpace: a group does not list one of its profiles";
+      if (std::find(listed.begin(), listed.end(), ProfileId(slot)) == listed.end())
+        return "GroupSpace: a group does not list one of its profiles";
     }
   }
   std::size_t placed = 0;
   for (const std::uint32_t profile : by_row_) placed += profile != 0 ? 1 : 0;
-  if (placed != members) return "GroupSpace: profiles hold " + std::to_string(members) + " nodes, rows name " + std::to_string(placed);
+  if (placed != members)
+    return "GroupSpace: profiles hold " + std::to_string(members) + " nodes, rows name " + std::to_string(placed);
   return {};
 }
 

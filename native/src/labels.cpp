@@ -5,7 +5,8 @@
 namespace volsched {
 
 StringId label_value(const Labels& labels, StringId key) {
-  const auto at = std::lower_bound(labels.begin(), labels.end(), key, [](const Label& label, StringId wanted) { return label.key < wanted; });
+  const auto at = std::lower_bound(labels.begin(), labels.end(), key,
+                                   [](const Label& label, StringId wanted) { return label.key < wanted; });
   return at != labels.end() && at->key == key ? at->value : StringId();
 }
 
@@ -33,7 +34,9 @@ std::uint64_t hash_labels(const Labels& labels) {
 
 }  // namespace
 
-LabelSets::LabelSets() { intern({}); }
+LabelSets::LabelSets() {
+  intern({});
+}
 
 LabelSetId LabelSets::intern(const Labels& labels) {
   const std::uint64_t hash = hash_labels(labels);
@@ -104,8 +107,8 @@ void LabelIndex::assign(NodeId row, Labels labels, std::size_t rows) {
 }
 
 std::size_t LabelIndex::bytes() const {
-  std::size_t total = by_row_.capacity() * sizeof(Labels) + pairs_.capacity() * sizeof(Pair) + keys_.capacity() * sizeof(Key) + pair_ids_.bytes() +
-                      key_ids_.bytes() + live_.bytes();
+  std::size_t total = by_row_.capacity() * sizeof(Labels) + pairs_.capacity() * sizeof(Pair) +
+                      keys_.capacity() * sizeof(Key) + pair_ids_.bytes() + key_ids_.bytes() + live_.bytes();
   for (const Labels& labels : by_row_) total += labels.capacity() * sizeof(Label);
   for (const Pair& pair : pairs_) total += pair.nodes.bytes();
   for (const Key& key : keys_) total += key.nodes.bytes() + key.values.capacity() * sizeof(PairId);
@@ -117,12 +120,15 @@ std::string LabelIndex::validate() const {
   for (std::size_t row = 0; row < by_row_.size(); ++row) {
     for (const Label& label : by_row_[row]) {
       const PairId id = find_pair(label);
-      if (!id.valid() || !pairs_[id.index()].nodes.contains(NodeId(row))) return "LabelIndex: row " + std::to_string(row) + " is missing from a pair";
+      if (!id.valid() || !pairs_[id.index()].nodes.contains(NodeId(row)))
+        return "LabelIndex: row " + std::to_string(row) + " is missing from a pair";
       const NodeSet* with = with_key(label.key);
-      if (with == nullptr || !with->contains(NodeId(row))) return "LabelIndex: row " + std::to_string(row) + " is missing from a key";
+      if (with == nullptr || !with->contains(NodeId(row)))
+        return "LabelIndex: row " + std::to_string(row) + " is missing from a key";
       ++pairs_on_nodes;
     }
-    if (live_.test(NodeId(row)) == by_row_[row].empty()) return "LabelIndex: row " + std::to_string(row) + " is live without labels or the reverse";
+    if (live_.test(NodeId(row)) == by_row_[row].empty())
+      return "LabelIndex: row " + std::to_string(row) + " is live without labels or the reverse";
   }
   std::size_t pairs_indexed = 0;
   for (const Pair& pair : pairs_) {

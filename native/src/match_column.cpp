@@ -1,4 +1,5 @@
-// Columns of VolumeIndex: the answers for a tuple of claims, kept per profile and per node and brought up to date by the class's log.
+// Columns of VolumeIndex: the answers for a tuple of claims, kept per profile and per node and brought up to date by
+// the class's log.
 
 #include <algorithm>
 
@@ -71,11 +72,12 @@ void VolumeIndex::write_row(MatchColumn& column, ProfileId profile, NodeId row) 
   column.score[row.index()] = column.profile_score[profile.index()];
 }
 
-void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels, const StringPool& strings,
-                          std::size_t rows) const {
+void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels,
+                          const StringPool& strings, std::size_t rows) const {
   for (std::size_t claim = 0; claim < column.shapes.size(); ++claim) {
     for (std::size_t group = 0; group < entry.groups.size(); ++group) {
-      column.group_picks[claim][group] = best_in_group(entry.groups[group], shape_at(column.shapes[claim]), {}, labels, strings);
+      column.group_picks[claim][group] =
+          best_in_group(entry.groups[group], shape_at(column.shapes[claim]), {}, labels, strings);
     }
     column.matched[claim].clear();
   }
@@ -86,10 +88,12 @@ void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const 
   for (std::size_t row = 0; row < rows; ++row) write_row(column, entry.space.profile_of(NodeId(row)), NodeId(row));
 }
 
-const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings, std::size_t rows) {
+const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const LabelSets& labels,
+                                       const StringPool& strings, std::size_t rows) {
   ClassVolumes& entry = class_entry(shape_at(shapes.front()).storage_class);
-  auto found = std::find_if(entry.columns.begin(), entry.columns.end(),
-                            [&](const MatchColumn& column) { return std::equal(column.shapes.begin(), column.shapes.end(), shapes.begin(), shapes.end()); });
+  auto found = std::find_if(entry.columns.begin(), entry.columns.end(), [&](const MatchColumn& column) {
+    return std::equal(column.shapes.begin(), column.shapes.end(), shapes.begin(), shapes.end());
+  });
   if (found == entry.columns.end()) {
     evict(entry);
     found = entry.columns.emplace(entry.columns.end());
@@ -111,20 +115,23 @@ const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const La
     const bool was_known = column.known_serial[profile.index()] == entry.space.serial_of(profile);
     compute(column, entry, profile, labels, strings);
     bool changed = !was_known || old_score != column.profile_score[profile.index()];
-    for (std::size_t claim = 0; claim < claims && !changed; ++claim) changed = old[claim].valid() != column.picks[from + claim].valid();
+    for (std::size_t claim = 0; claim < claims && !changed; ++claim)
+      changed = old[claim].valid() != column.picks[from + claim].valid();
     if (changed) entry.space.nodes_of(profile).for_each([&](NodeId row) { write_row(column, profile, row); });
   };
   const bool caught_up = entry.space.log().replay(column.cursor, [&](std::uint32_t change) {
     if ((change & GroupSpace::kMoved) != 0) {
       const NodeId row(change & ~GroupSpace::kMoved);
       const ProfileId profile = entry.space.profile_of(row);
-      if (column.known_serial[profile.index()] != entry.space.serial_of(profile)) compute(column, entry, profile, labels, strings);
+      if (column.known_serial[profile.index()] != entry.space.serial_of(profile))
+        compute(column, entry, profile, labels, strings);
       write_row(column, profile, row);
       return;
     }
     const GroupId group(change);
     for (std::size_t claim = 0; claim < column.shapes.size(); ++claim) {
-      column.group_picks[claim][group.index()] = best_in_group(entry.groups[group.index()], shape_at(column.shapes[claim]), {}, labels, strings);
+      column.group_picks[claim][group.index()] =
+          best_in_group(entry.groups[group.index()], shape_at(column.shapes[claim]), {}, labels, strings);
     }
     entry.space.for_profiles_of(group, refresh_profile);
   });
@@ -134,8 +141,9 @@ const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const La
 
 void VolumeIndex::evict(ClassVolumes& entry) const {
   if (entry.columns.size() < kColumnsMax) return;
-  entry.columns.erase(std::min_element(entry.columns.begin(), entry.columns.end(),
-                                       [](const MatchColumn& a, const MatchColumn& b) { return a.last_used < b.last_used; }));
+  entry.columns.erase(
+      std::min_element(entry.columns.begin(), entry.columns.end(),
+                       [](const MatchColumn& a, const MatchColumn& b) { return a.last_used < b.last_used; }));
 }
 
 VolumeId VolumeIndex::pick(const MatchColumn& column, std::size_t claim, NodeId row) const {
@@ -143,7 +151,8 @@ VolumeId VolumeIndex::pick(const MatchColumn& column, std::size_t claim, NodeId 
   return column.picks[profile.index() * column.shapes.size() + claim];
 }
 
-std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSets& labels, const StringPool& strings, std::size_t rows) {
+std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSets& labels, const StringPool& strings,
+                                  std::size_t rows) {
   std::vector<std::size_t> listed(volumes_.size());
   for (std::size_t index = 0; index < classes_.size(); ++index) {
     ClassVolumes& entry = classes_[index];
@@ -153,7 +162,8 @@ std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSet
         const auto& groups = entry.space.groups_of(entry.space.profile_of(NodeId(row)));
         const bool in_group = std::binary_search(groups.begin(), groups.end(), GroupId(group));
         if (in_group != selectors.nodes(entry.groups[group].selector).contains(NodeId(row))) {
-          return "VolumeIndex: row " + std::to_string(row) + " is in the wrong groups of class " + std::to_string(index);
+          return "VolumeIndex: row " + std::to_string(row) + " is in the wrong groups of class " +
+                 std::to_string(index);
         }
       }
       for (const Run& run : entry.groups[group].runs) {
@@ -170,7 +180,8 @@ std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSet
         for (std::size_t claim = 0; claim < column.shapes.size(); ++claim) {
           const VolumeId best = best_for(shape_at(column.shapes[claim]), profile, taken, labels, strings);
           if (best != pick(column, claim, NodeId(row)) || best.valid() != column.matched[claim].test(NodeId(row))) {
-            return "VolumeIndex: a column of class " + std::to_string(index) + " is stale at row " + std::to_string(row);
+            return "VolumeIndex: a column of class " + std::to_string(index) + " is stale at row " +
+                   std::to_string(row);
           }
           if (best.valid()) taken.push_back(best);
         }
@@ -178,7 +189,8 @@ std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSet
     }
   }
   for (std::size_t id = 0; id < volumes_.size(); ++id) {
-    if (listed[id] != (is_unreserved(volumes_[id]) ? 1U : 0U)) return "VolumeIndex: volume " + std::to_string(id) + " is listed " + std::to_string(listed[id]) + " times";
+    if (listed[id] != (is_unreserved(volumes_[id]) ? 1U : 0U))
+      return "VolumeIndex: volume " + std::to_string(id) + " is listed " + std::to_string(listed[id]) + " times";
   }
   return {};
 }

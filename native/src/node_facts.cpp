@@ -7,7 +7,8 @@
 namespace volsched {
 
 TaintId TaintTable::intern(const Taint& taint) {
-  const auto known = std::find_if(taints_.begin(), taints_.end(), [&](const Entry& entry) { return entry.taint == taint; });
+  const auto known =
+      std::find_if(taints_.begin(), taints_.end(), [&](const Entry& entry) { return entry.taint == taint; });
   if (known != taints_.end()) return TaintId(static_cast<std::size_t>(known - taints_.begin()));
   taints_.push_back({taint, {}});
   return TaintId(taints_.size() - 1);
@@ -87,7 +88,8 @@ void PortTable::add(NodeId row, const HostPort& port) {
     ids_.set(key, id);
   }
   auto& uses = uses_[id];
-  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+  const auto at =
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
   if (at != uses.end()) {
     ++at->count;
   } else {
@@ -97,7 +99,8 @@ void PortTable::add(NodeId row, const HostPort& port) {
 
 void PortTable::remove(NodeId row, const HostPort& port) {
   auto& uses = uses_[ids_.find(pack(port.protocol, StringId(port.port)))];
-  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+  const auto at =
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
   if (--at->count > 0) return;
   *at = uses.back();
   uses.pop_back();
@@ -124,7 +127,8 @@ void DiskTable::add(NodeId row, const InlineDisk& disk) {
 
 void DiskTable::remove(NodeId row, const InlineDisk& disk) {
   auto& uses = uses_[ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value())];
-  const auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.disk == disk; });
+  const auto at =
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.disk == disk; });
   if (at == uses.end()) throw Error("an inline disk is taken from a node that does not have it");
   *at = uses.back();
   uses.pop_back();
@@ -139,8 +143,9 @@ void DiskTable::add_conflicts(const InlineDisk& disk, NodeMask& taken) const {
     if (disk.kind == DiskKind::kRbd) {
       if (disk.pool != use.disk.pool) continue;
       const auto& theirs = use.disk.monitors;
-      const bool overlap = std::any_of(disk.monitors.begin(), disk.monitors.end(),
-                                       [&](StringId monitor) { return std::find(theirs.begin(), theirs.end(), monitor) != theirs.end(); });
+      const bool overlap = std::any_of(disk.monitors.begin(), disk.monitors.end(), [&](StringId monitor) {
+        return std::find(theirs.begin(), theirs.end(), monitor) != theirs.end();
+      });
       if (!overlap) continue;
     }
     taken.set(use.row);

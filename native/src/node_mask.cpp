@@ -5,10 +5,10 @@
 
 namespace volsched {
 
-// The word loops below are compiled twice where the compiler and C library can pick at run time: x86-64-v3 has a popcount
-// instruction and 256-bit registers, which is worth a factor of six on counting.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+// The word loops below are compiled twice where the compiler and C library can pick at run time: x86-64-v3 has a
+// popcount instruction and 256-bit registers, which is worth a factor of six on counting.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define VOLSCHED_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define VOLSCHED_CLONES
@@ -38,14 +38,18 @@ void NodeMask::resize(std::size_t size) {
   size_ = size;
 }
 
-void NodeMask::clear() { std::fill(words_.begin(), words_.end(), Word{0}); }
+void NodeMask::clear() {
+  std::fill(words_.begin(), words_.end(), Word{0});
+}
 
 void NodeMask::fill() {
   std::fill(words_.begin(), words_.end(), ~Word{0});
   if (size_ % kWordBits != 0) words_.back() = (Word{1} << (size_ % kWordBits)) - 1;
 }
 
-std::size_t NodeMask::count() const { return count_words(words_.data(), words_.size()); }
+std::size_t NodeMask::count() const {
+  return count_words(words_.data(), words_.size());
+}
 
 bool NodeMask::any() const {
   return std::any_of(words_.begin(), words_.end(), [](Word word) { return word != 0; });
@@ -98,8 +102,10 @@ std::size_t NodeMask::count_common(const NodeMask& other) const {
 }
 
 std::string NodeMask::validate() const {
-  if (words_.size() != word_count(size_)) return "NodeMask: " + std::to_string(words_.size()) + " words for size " + std::to_string(size_);
-  if (size_ % kWordBits != 0 && (words_.back() >> (size_ % kWordBits)) != 0) return "NodeMask: a bit past the size is set";
+  if (words_.size() != word_count(size_))
+    return "NodeMask: " + std::to_string(words_.size()) + " words for size " + std::to_string(size_);
+  if (size_ % kWordBits != 0 && (words_.back() >> (size_ % kWordBits)) != 0)
+    return "NodeMask: a bit past the size is set";
   return {};
 }
 
@@ -197,10 +203,12 @@ NodeMask NodeSet::outside(const NodeMask& within) const {
 
 std::string NodeSet::validate() const {
   if (is_dense_) {
-    if (dense_.count() != count_) return "NodeSet: count is " + std::to_string(count_) + ", members " + std::to_string(dense_.count());
+    if (dense_.count() != count_)
+      return "NodeSet: count is " + std::to_string(count_) + ", members " + std::to_string(dense_.count());
     return dense_.validate();
   }
-  if (list_.size() != count_) return "NodeSet: count is " + std::to_string(count_) + ", members " + std::to_string(list_.size());
+  if (list_.size() != count_)
+    return "NodeSet: count is " + std::to_string(count_) + ", members " + std::to_string(list_.size());
   for (std::size_t at = 1; at < list_.size(); ++at) {
     if (list_[at - 1] >= list_[at]) return "NodeSet: the list is not ascending at " + std::to_string(at);
   }

@@ -13,7 +13,8 @@ void NodeOrder::put(NodeId row, StringId zone) {
 }
 
 void NodeOrder::take(NodeId row) {
-  const auto at = std::find_if(zones_.begin(), zones_.end(), [&](const Zone& entry) { return entry.key == zone_of_[row.index()]; });
+  const auto at =
+      std::find_if(zones_.begin(), zones_.end(), [&](const Zone& entry) { return entry.key == zone_of_[row.index()]; });
   at->nodes.erase(std::find(at->nodes.begin(), at->nodes.end(), row));
   if (at->nodes.empty()) zones_.erase(at);
   zone_of_[row.index()] = StringId();
@@ -58,11 +59,13 @@ std::string NodeOrder::validate() const {
   for (const Zone& zone : zones_) {
     if (zone.nodes.empty()) return "NodeOrder: an empty zone";
     for (const NodeId row : zone.nodes) {
-      if (zone_of_[row.index()] != zone.key) return "NodeOrder: row " + std::to_string(row.value()) + " is in a zone that is not its own";
+      if (zone_of_[row.index()] != zone.key)
+        return "NodeOrder: row " + std::to_string(row.value()) + " is in a zone that is not its own";
       ++placed;
     }
   }
-  if (!is_due_ && placed != list_.size()) return "NodeOrder: the tree has " + std::to_string(placed) + " nodes, the list " + std::to_string(list_.size());
+  if (!is_due_ && placed != list_.size())
+    return "NodeOrder: the tree has " + std::to_string(placed) + " nodes, the list " + std::to_string(list_.size());
   return {};
 }
 

@@ -2,7 +2,9 @@
 
 namespace volsched {
 
-std::string_view code_name(Code code) { return code == Code::kUnschedulable ? "Unschedulable" : "UnschedulableAndUnresolvable"; }
+std::string_view code_name(Code code) {
+  return code == Code::kUnschedulable ? "Unschedulable" : "UnschedulableAndUnresolvable";
+}
 
 void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons) {
   if (!alive.intersects(nodes)) return;
@@ -23,21 +25,43 @@ void Cycle::fail(PluginId plugin, const NodeMask& nodes, std::string text) {
 }
 
 std::span<const Plugin* const> default_profile() {
-  // PodTopologySpread and InterPodAffinity stand between VolumeZone and BalancedAllocation; upstream's profile ends with
-  // NodeResourcesBalancedAllocation, ImageLocality, NodeDeclaredFeatures.
+  // PodTopologySpread and InterPodAffinity stand between VolumeZone and BalancedAllocation; upstream's profile ends
+  // with NodeResourcesBalancedAllocation, ImageLocality, NodeDeclaredFeatures.
   static const std::array<const Plugin*, 13> kProfile{
-      &node_name_plugin(),           &node_unschedulable_plugin(),  &taint_toleration_plugin(), &node_affinity_plugin(),       &node_ports_plugin(),
-      &node_resources_fit_plugin(),  &volume_restrictions_plugin(), &node_volume_limits_plugin(), &volume_binding_plugin(),    &volume_zone_plugin(),
-      &balanced_allocation_plugin(), &image_locality_plugin(),      &node_declared_features_plugin(),
+      &node_name_plugin(),
+      &node_unschedulable_plugin(),
+      &taint_toleration_plugin(),
+      &node_affinity_plugin(),
+      &node_ports_plugin(),
+      &node_resources_fit_plugin(),
+      &volume_restrictions_plugin(),
+      &node_volume_limits_plugin(),
+      &volume_binding_plugin(),
+      &volume_zone_plugin(),
+      &balanced_allocation_plugin(),
+      &image_locality_plugin(),
+      &node_declared_features_plugin(),
   };
   return kProfile;
 }
 
 std::string_view plugin_name(PluginId id) {
   static constexpr std::array<std::string_view, kPluginCount> kNames{
-      "NodeName",           "NodeUnschedulable", "TaintToleration", "NodeAffinity", "NodePorts",         "NodeResourcesFit",
-      "VolumeRestrictions", "NodeVolumeLimits",  "VolumeBinding",   "VolumeZone",   "PodTopologySpread", "InterPodAffinity",
-      "NodeResourcesBalancedAllocation", "ImageLocality", "NodeDeclaredFeatures",
+      "NodeName",
+      "NodeUnschedulable",
+      "TaintToleration",
+      "NodeAffinity",
+      "NodePorts",
+      "NodeResourcesFit",
+      "VolumeRestrictions",
+      "NodeVolumeLimits",
+      "VolumeBinding",
+      "VolumeZone",
+      "PodTopologySpread",
+      "InterPodAffinity",
+      "NodeResourcesBalancedAllocation",
+      "ImageLocality",
+      "NodeDeclaredFeatures",
   };
   return kNames[static_cast<std::size_t>(id)];
 }

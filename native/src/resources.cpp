@@ -24,7 +24,8 @@ std::uint32_t ResourceTable::scalar(StringId name) {
   const std::uint32_t known = scalar_ids_.find(name.value());
   if (known != FlatMap::kMissing) return known;
   const auto made = static_cast<std::uint32_t>(columns_.size() - kScalars);
-  columns_.push_back({name, std::vector<std::int64_t>(pod_count_.size(), 0), std::vector<std::int64_t>(pod_count_.size(), 0)});
+  columns_.push_back(
+      {name, std::vector<std::int64_t>(pod_count_.size(), 0), std::vector<std::int64_t>(pod_count_.size(), 0)});
   scalar_ids_.set(name.value(), made);
   return made;
 }
@@ -42,7 +43,9 @@ void ResourceTable::set_allocatable(NodeId row, const Allocatable& allocatable) 
 
 void ResourceTable::apply(NodeId row, const Usage& usage, std::int64_t sign) {
   const std::size_t at = row.index();
-  const auto change = [&](std::int64_t& total, std::int64_t amount) { total = sign > 0 ? wrapping_add(total, amount) : wrapping_sub(total, amount); };
+  const auto change = [&](std::int64_t& total, std::int64_t amount) {
+    total = sign > 0 ? wrapping_add(total, amount) : wrapping_sub(total, amount);
+  };
   change(columns_[kCpu].requested[at], usage.milli_cpu);
   change(columns_[kMemory].requested[at], usage.memory_bytes);
   change(columns_[kEphemeral].requested[at], usage.ephemeral_bytes);
@@ -53,6 +56,8 @@ void ResourceTable::apply(NodeId row, const Usage& usage, std::int64_t sign) {
   log_.push(row.value());
 }
 
-std::size_t ResourceTable::bytes() const { return (columns_.size() * 2 + 4) * pod_count_.capacity() * sizeof(std::int64_t); }
+std::size_t ResourceTable::bytes() const {
+  return (columns_.size() * 2 + 4) * pod_count_.capacity() * sizeof(std::int64_t);
+}
 
 }  // namespace volsched

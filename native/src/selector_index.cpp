@@ -6,7 +6,9 @@ namespace volsched {
 
 namespace {
 
-void append(std::string& content, std::uint64_t word) { content.append(reinterpret_cast<const char*>(&word), sizeof word); }
+void append(std::string& content, std::uint64_t word) {
+  content.append(reinterpret_cast<const char*>(&word), sizeof word);
+}
 
 std::string content_of(const NodeSelector& selector) {
   std::string content;
@@ -27,21 +29,25 @@ std::string content_of(const NodeSelector& selector) {
 const Requirement* anchor_of(const Term& term) {
   const Requirement* anchor = nullptr;
   for (const Requirement& requirement : term) {
-    if (requirement.op == Op::kIn && (anchor == nullptr || requirement.values.size() < anchor->values.size())) anchor = &requirement;
+    if (requirement.op == Op::kIn && (anchor == nullptr || requirement.values.size() < anchor->values.size()))
+      anchor = &requirement;
   }
   return anchor;
 }
 
 }  // namespace
 
-bool SelectorIndex::holds(const NodeSelector& selector, NodeId row, const LabelIndex& labels, const StringPool& strings) const {
+bool SelectorIndex::holds(const NodeSelector& selector, NodeId row, const LabelIndex& labels,
+                          const StringPool& strings) const {
   if (!labels.live().test(row)) return false;
-  return std::any_of(selector.terms.begin(), selector.terms.end(), [&](const Term& term) { return matches(term, labels.of(row), strings); });
+  return std::any_of(selector.terms.begin(), selector.terms.end(),
+                     [&](const Term& term) { return matches(term, labels.of(row), strings); });
 }
 
 SelectorId SelectorIndex::intern(NodeSelector selector, LabelIndex& labels, const StringPool& strings) {
   selector.canonicalize();
-  const auto [known, is_new] = by_content_.try_emplace(content_of(selector), static_cast<std::uint32_t>(entries_.size()));
+  const auto [known, is_new] =
+      by_content_.try_emplace(content_of(selector), static_cast<std::uint32_t>(entries_.size()));
   if (!is_new) return SelectorId(known->second);
 
   const SelectorId id(entries_.size());
@@ -92,7 +98,8 @@ void SelectorIndex::begin_update(const Labels& old_labels, const LabelIndex& lab
   consider_anchored(old_labels, labels);
 }
 
-const std::vector<SelectorChange>& SelectorIndex::finish_update(NodeId row, const LabelIndex& labels, const StringPool& strings, std::size_t rows) {
+const std::vector<SelectorChange>& SelectorIndex::finish_update(NodeId row, const LabelIndex& labels,
+                                                                const StringPool& strings, std::size_t rows) {
   consider_anchored(labels.of(row), labels);
   for (const SelectorId id : unanchored_) consider(id);
   changes_.clear();
@@ -112,7 +119,8 @@ std::size_t SelectorIndex::bytes() const {
   for (const Entry& entry : entries_) {
     total += entry.nodes.bytes() + entry.selector.terms.capacity() * sizeof(Term);
     for (const Term& term : entry.selector.terms) {
-      for (const Requirement& requirement : term) total += sizeof(Requirement) + requirement.values.capacity() * sizeof(StringId);
+      for (const Requirement& requirement : term)
+        total += sizeof(Requirement) + requirement.values.capacity() * sizeof(StringId);
     }
   }
   for (const auto& [content, id] : by_content_) total += content.capacity() + 64;

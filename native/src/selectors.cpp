@@ -15,7 +15,9 @@ bool is_alphanumeric(char letter) {
 /// Letters, digits and `-_.`, alphanumeric at both ends, at most 63 characters.
 bool is_qualified_part(std::string_view text) {
   if (text.empty() || text.size() > 63 || !is_alphanumeric(text.front()) || !is_alphanumeric(text.back())) return false;
-  return std::all_of(text.begin(), text.end(), [](char letter) { return is_alphanumeric(letter) || letter == '-' || letter == '_' || letter == '.'; });
+  return std::all_of(text.begin(), text.end(), [](char letter) {
+    return is_alphanumeric(letter) || letter == '-' || letter == '_' || letter == '.';
+  });
 }
 
 /// A DNS-1123 subdomain: labels of lower-case letters, digits and inner `-`, joined by dots, at most 253 characters.
@@ -26,7 +28,8 @@ bool is_subdomain(std::string_view text) {
     const std::size_t dot = text.find('.');
     const std::string_view part = text.substr(0, dot);
     if (part.empty() || !plain(part.front()) || !plain(part.back())) return false;
-    if (!std::all_of(part.begin(), part.end(), [&](char letter) { return plain(letter) || letter == '-'; })) return false;
+    if (!std::all_of(part.begin(), part.end(), [&](char letter) { return plain(letter) || letter == '-'; }))
+      return false;
     if (dot == std::string_view::npos) return true;
     text.remove_prefix(dot + 1);
   }
@@ -47,7 +50,8 @@ std::string requirement_error(std::string_view key, Op op, const std::vector<std
     case Op::kLt: {
       std::int64_t bound = 0;
       if (raw.size() != 1) return "values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required";
-      if (!parse_int64(raw.front(), bound)) return "values[0]: Invalid value: for 'Gt', 'Lt' operators, the value must be an integer";
+      if (!parse_int64(raw.front(), bound))
+        return "values[0]: Invalid value: for 'Gt', 'Lt' operators, the value must be an integer";
       break;
     }
     case Op::kUnknown:
@@ -60,7 +64,8 @@ std::string requirement_error(std::string_view key, Op op, const std::vector<std
   return {};
 }
 
-Requirement make_requirement(std::string_view key, Op op, const std::vector<std::string_view>& raw, StringPool& strings) {
+Requirement make_requirement(std::string_view key, Op op, const std::vector<std::string_view>& raw,
+                             StringPool& strings) {
   Requirement made{strings.intern(key), op, 0, {}};
   if (op == Op::kGt || op == Op::kLt) {
     static_cast<void>(parse_int64(raw.front(), made.bound));
@@ -85,9 +90,9 @@ std::vector<std::string_view> read_values(RowReader& reader) {
 
 struct ReadTerm {
   Term term;
-  bool empty = false;    ///< neither expressions nor fields: matches nothing
-  bool never = false;    ///< a field clause that no node satisfies
-  std::string error;     ///< an invalid requirement: matches nothing
+  bool empty = false;  ///< neither expressions nor fields: matches nothing
+  bool never = false;  ///< a field clause that no node satisfies
+  std::string error;   ///< an invalid requirement: matches nothing
 };
 
 ReadTerm read_term(RowReader& reader, StringPool& strings, StringId name_key, FieldsAre fields) {
@@ -109,7 +114,8 @@ ReadTerm read_term(RowReader& reader, StringPool& strings, StringId name_key, Fi
     const Op op = read_op(reader);
     const auto values = read_values(reader);
     if ((op != Op::kIn && op != Op::kNotIn) || values.size() != 1) {
-      if (read.error.empty()) read.error = "matchFields[" + std::to_string(at) + "]: must have one value and operator In or NotIn";
+      if (read.error.empty())
+        read.error = "matchFields[" + std::to_string(at) + "]: must have one value and operator In or NotIn";
       continue;
     }
     if (fields == FieldsAre::kIgnored) continue;
@@ -131,7 +137,9 @@ bool is_label_key(std::string_view text) {
   return is_subdomain(text.substr(0, slash)) && is_qualified_part(text.substr(slash + 1));
 }
 
-bool is_label_value(std::string_view text) { return text.empty() || is_qualified_part(text); }
+bool is_label_value(std::string_view text) {
+  return text.empty() || is_qualified_part(text);
+}
 
 bool parse_int64(std::string_view text, std::int64_t& value) {
   if (!text.empty() && text.front() == '+') {
@@ -165,11 +173,14 @@ bool matches(const Requirement& requirement, StringId value, const StringPool& s
 }
 
 bool matches(const Term& term, const Labels& labels, const StringPool& strings) {
-  return std::all_of(term.begin(), term.end(),
-                     [&](const Requirement& requirement) { return matches(requirement, label_value(labels, requirement.key), strings); });
+  return std::all_of(term.begin(), term.end(), [&](const Requirement& requirement) {
+    return matches(requirement, label_value(labels, requirement.key), strings);
+  });
 }
 
-bool LabelSelector::matches(const Labels& labels, const StringPool& strings) const { return volsched::matches(requirements, labels, strings); }
+bool LabelSelector::matches(const Labels& labels, const StringPool& strings) const {
+  return volsched::matches(requirements, labels, strings);
+}
 
 void NodeSelector::canonicalize() {
   for (Term& term : terms) {
@@ -207,7 +218,8 @@ LabelSelector read_label_selector(RowReader& reader, StringPool& strings) {
   for (std::uint32_t at = 0; at < labels; ++at) {
     const std::string_view key = reader.text();
     const std::vector<std::string_view> value{reader.text()};
-    if (auto error = requirement_error(key, Op::kIn, value); !error.empty() && selector.error.empty()) selector.error = std::move(error);
+    if (auto error = requirement_error(key, Op::kIn, value); !error.empty() && selector.error.empty())
+      selector.error = std::move(error);
     selector.requirements.push_back(make_requirement(key, Op::kIn, value, strings));
   }
   const std::uint32_t expressions = reader.count();
@@ -225,7 +237,8 @@ LabelSelector read_label_selector(RowReader& reader, StringPool& strings) {
     if (!error.empty() && selector.error.empty()) selector.error = std::move(error);
   }
   std::sort(selector.requirements.begin(), selector.requirements.end());
-  selector.requirements.erase(std::unique(selector.requirements.begin(), selector.requirements.end()), selector.requirements.end());
+  selector.requirements.erase(std::unique(selector.requirements.begin(), selector.requirements.end()),
+                              selector.requirements.end());
   return selector;
 }
 

@@ -26,7 +26,9 @@ std::uint64_t hash_text(std::string_view text) {
 
 }  // namespace
 
-StringPool::StringPool() : slots_(64, StringId::kNone) { intern(""); }
+StringPool::StringPool() : slots_(64, StringId::kNone) {
+  intern("");
+}
 
 std::size_t StringPool::slot_of(std::string_view text) const {
   const std::size_t last = slots_.size() - 1;
@@ -35,7 +37,9 @@ std::size_t StringPool::slot_of(std::string_view text) const {
   return at;
 }
 
-StringId StringPool::find(std::string_view text) const { return StringId(slots_[slot_of(text)]); }
+StringId StringPool::find(std::string_view text) const {
+  return StringId(slots_[slot_of(text)]);
+}
 
 StringId StringPool::intern(std::string_view text) {
   std::size_t at = slot_of(text);

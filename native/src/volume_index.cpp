@@ -42,7 +42,8 @@ const VolumeIndex::ClassVolumes* VolumeIndex::find_class(ClassId storage_class) 
   return storage_class.index() < classes_.size() ? &classes_[storage_class.index()] : nullptr;
 }
 
-GroupId VolumeIndex::group_of(ClassId storage_class, SelectorId affinity, const SelectorIndex& selectors, std::size_t rows) {
+GroupId VolumeIndex::group_of(ClassId storage_class, SelectorId affinity, const SelectorIndex& selectors,
+                              std::size_t rows) {
   ClassVolumes& entry = class_entry(storage_class);
   const std::uint32_t known = entry.by_selector.find(affinity.value());
   if (known != FlatMap::kMissing) return GroupId(known);
@@ -75,8 +76,10 @@ void VolumeIndex::list(VolumeId id, const StringPool& strings) {
     return candidate.volume_mode == volume.volume_mode && candidate.attributes_class == volume.attributes_class &&
            candidate.access_modes == volume.access_modes;
   });
-  if (run == runs.end()) run = runs.insert(runs.end(), Run{volume.volume_mode, volume.attributes_class, volume.access_modes, {}});
-  run->volumes.insert(id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(VolumeId(a), VolumeId(b), strings); });
+  if (run == runs.end())
+    run = runs.insert(runs.end(), Run{volume.volume_mode, volume.attributes_class, volume.access_modes, {}});
+  run->volumes.insert(id.value(),
+                      [&](std::uint32_t a, std::uint32_t b) { return less(VolumeId(a), VolumeId(b), strings); });
   entry.space.touch(volume.group);
 }
 
@@ -85,8 +88,11 @@ void VolumeIndex::unlist(VolumeId id, const StringPool& strings) {
   if (!is_unreserved(volume)) return;
   ClassVolumes& entry = class_entry(volume.storage_class);
   for (Run& run : entry.groups[volume.group.index()].runs) {
-    if (run.volume_mode != volume.volume_mode || run.attributes_class != volume.attributes_class || run.access_modes != volume.access_modes) continue;
-    run.volumes.erase(id.value(), [&](std::uint32_t a, std::uint32_t b) { return less(VolumeId(a), VolumeId(b), strings); });
+    if (run.volume_mode != volume.volume_mode || run.attributes_class != volume.attributes_class ||
+        run.access_modes != volume.access_modes)
+      continue;
+    run.volumes.erase(id.value(),
+                      [&](std::uint32_t a, std::uint32_t b) { return less(VolumeId(a), VolumeId(b), strings); });
   }
   entry.space.touch(volume.group);
 }
@@ -96,7 +102,8 @@ void VolumeIndex::link(VolumeId id, const StringPool& strings) {
   if (!volume.exists || !volume.claim.valid()) return;
   if (first_of_claim_.size() <= volume.claim.index()) first_of_claim_.resize(volume.claim.index() + 1);
   VolumeId* at_link = &first_of_claim_[volume.claim.index()];
-  while (at_link->valid() && strings.view(at(*at_link).name) < strings.view(volume.name)) at_link = &volumes_[at_link->index()].next_of_claim;
+  while (at_link->valid() && strings.view(at(*at_link).name) < strings.view(volume.name))
+    at_link = &volumes_[at_link->index()].next_of_claim;
   volume.next_of_claim = *at_link;
   *at_link = id;
 }
@@ -110,7 +117,8 @@ void VolumeIndex::unlink(VolumeId id) {
   volume.next_of_claim = {};
 }
 
-void VolumeIndex::put(VolumeId id, const Volume& volume, const SelectorIndex& selectors, const StringPool& strings, std::size_t rows) {
+void VolumeIndex::put(VolumeId id, const Volume& volume, const SelectorIndex& selectors, const StringPool& strings,
+                      std::size_t rows) {
   unlist(id, strings);
   unlink(id);
   const StringId name = at(id).name;
@@ -155,32 +163,35 @@ ShapeId VolumeIndex::shape(const Shape& shape) {
 
 LabelSelectorId VolumeIndex::selector(LabelSelector selector) {
   for (std::size_t index = 0; index < selectors_.size(); ++index) {
-    if (selectors_[index].requirements == selector.requirements && selectors_[index].error == selector.error) return LabelSelectorId(index);
+    if (selectors_[index].requirements == selector.requirements && selectors_[index].error == selector.error)
+      return LabelSelectorId(index);
   }
   selectors_.push_back(std::move(selector));
   return LabelSelectorId(selectors_.size() - 1);
 }
 
-VolumeId VolumeIndex::best_in_group(const Group& group, const Shape& shape, std::span<const VolumeId> excluded, const LabelSets& labels,
-                                    const StringPool& strings) const {
+VolumeId VolumeIndex::best_in_group(const Group& group, const Shape& shape, std::span<const VolumeId> excluded,
+                                    const LabelSets& labels, const StringPool& strings) const {
   VolumeId best;
   for (const Run& run : group.runs) {
     if (run.volume_mode != shape.volume_mode || run.attributes_class != shape.attributes_class) continue;
     if ((shape.access_modes & ~run.access_modes) != 0) continue;
-    const std::uint32_t found = run.volumes.first_from(
-        [&](std::uint32_t id) { return volumes_[id].capacity < shape.request; },
-        [&](std::uint32_t id) {
-          if (std::find(excluded.begin(), excluded.end(), VolumeId(id)) != excluded.end()) return false;
-          return !shape.selector.valid() || selector_at(shape.selector).matches(labels.at(volumes_[id].labels), strings);
-        });
+    const std::uint32_t found =
+        run.volumes.first_from([&](std::uint32_t id) { return volumes_[id].capacity < shape.request; },
+                               [&](std::uint32_t id) {
+                                 if (std::find(excluded.begin(), excluded.end(), VolumeId(id)) != excluded.end())
+                                   return false;
+                                 return !shape.selector.valid() ||
+                                        selector_at(shape.selector).matches(labels.at(volumes_[id].labels), strings);
+                               });
     const VolumeId candidate(found);
     if (candidate.valid() && (!best.valid() || less(candidate, best, strings))) best = candidate;
   }
   return best;
 }
 
-VolumeId VolumeIndex::best_for(const Shape& shape, ProfileId profile, std::span<const VolumeId> excluded, const LabelSets& labels,
-                               const StringPool& strings) const {
+VolumeId VolumeIndex::best_for(const Shape& shape, ProfileId profile, std::span<const VolumeId> excluded,
+                               const LabelSets& labels, const StringPool& strings) const {
   const ClassVolumes* entry = find_class(shape.storage_class);
   VolumeId best;
   if (entry == nullptr) return best;
@@ -202,8 +213,9 @@ std::size_t VolumeIndex::profile_count(ClassId storage_class) const {
 }
 
 std::size_t VolumeIndex::bytes() const {
-  std::size_t total = volumes_.capacity() * sizeof(Volume) + by_name_.bytes() + first_of_claim_.capacity() * sizeof(VolumeId) +
-                      shapes_.capacity() * sizeof(Shape) + watches_.capacity() * sizeof(std::vector<Watch>);
+  std::size_t total = volumes_.capacity() * sizeof(Volume) + by_name_.bytes() +
+                      first_of_claim_.capacity() * sizeof(VolumeId) + shapes_.capacity() * sizeof(Shape) +
+                      watches_.capacity() * sizeof(std::vector<Watch>);
   for (const auto& watches : watches_) total += watches.capacity() * sizeof(Watch);
   for (const ClassVolumes& entry : classes_) {
     total += entry.space.bytes() + entry.groups.capacity() * sizeof(Group) + entry.by_selector.bytes();
@@ -212,7 +224,8 @@ std::size_t VolumeIndex::bytes() const {
       for (const Run& run : group.runs) total += run.volumes.bytes();
     }
     for (const MatchColumn& column : entry.columns) {
-      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 + column.profile_score.capacity() * 4;
+      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 +
+               column.profile_score.capacity() * 4;
       for (const auto& picks : column.group_picks) total += picks.capacity() * 4;
       for (const NodeMask& mask : column.matched) total += mask.bytes();
     }

@@ -11,7 +11,8 @@
 
 namespace volsched {
 
-/// A volume as attach limits count it: a driver and a handle. The handle of a claim without a volume is the claim itself.
+/// A volume as attach limits count it: a driver and a handle. The handle of a claim without a volume is the claim
+/// itself.
 struct VolumeKey {
   DriverId driver;
   StringId handle;
@@ -20,8 +21,9 @@ struct VolumeKey {
   static VolumeKey of_claim(DriverId driver, ClaimId claim) { return {driver, StringId(0x80000000U | claim.value())}; }
 };
 
-/// Attached volumes per node and driver, with the limits CSINode states. A volume counts once on a node, for its pods or for its
-/// VolumeAttachment; that a volume is attached already is only seen when a pod is there (spec/scheduling.md 7.2).
+/// Attached volumes per node and driver, with the limits CSINode states. A volume counts once on a node, for its pods
+/// or for its VolumeAttachment; that a volume is attached already is only seen when a pod is there
+/// (spec/scheduling.md 7.2).
 class AttachTable {
  public:
   static constexpr std::int32_t kNoLimit = -1;
@@ -43,8 +45,12 @@ class AttachTable {
     const Driver& entry = drivers_[driver.index()];
     return entry.limit[row.index()] != kNoLimit && entry.count[row.index()] + more > entry.limit[row.index()];
   }
-  [[nodiscard]] std::int32_t count(NodeId row, DriverId driver) const { return drivers_[driver.index()].count[row.index()]; }
-  [[nodiscard]] std::int32_t limit(NodeId row, DriverId driver) const { return drivers_[driver.index()].limit[row.index()]; }
+  [[nodiscard]] std::int32_t count(NodeId row, DriverId driver) const {
+    return drivers_[driver.index()].count[row.index()];
+  }
+  [[nodiscard]] std::int32_t limit(NodeId row, DriverId driver) const {
+    return drivers_[driver.index()].limit[row.index()];
+  }
   [[nodiscard]] std::size_t driver_count() const { return drivers_.size(); }
 
   void add_pod_use(NodeId row, VolumeKey key) { change(row, key, 1, 0); }
@@ -55,7 +61,8 @@ class AttachTable {
   /// Calls visit(NodeId) for the nodes where a pod uses the volume.
   template <class Visit>
   void for_nodes_of(VolumeKey key, Visit&& visit) const {
-    for (std::uint32_t at = heads_.find(pack(key.driver, key.handle)); at != FlatMap::kMissing; at = links_[at].next) visit(links_[at].row);
+    for (std::uint32_t at = heads_.find(pack(key.driver, key.handle)); at != FlatMap::kMissing; at = links_[at].next)
+      visit(links_[at].row);
   }
 
   [[nodiscard]] std::size_t bytes() const;

@@ -18,15 +18,15 @@ struct Pool {
   StringId space;  ///< namespace
   StringId name;
   ClassId storage_class;
-  SelectorId topology;         ///< invalid: nodeTopology is nil or invalid, the pool serves no node
+  SelectorId topology;  ///< invalid: nodeTopology is nil or invalid, the pool serves no node
   bool exists = false;
-  bool has_limit = false;      ///< maximumVolumeSize or, without it, capacity is given
+  bool has_limit = false;  ///< maximumVolumeSize or, without it, capacity is given
   std::int64_t limit_bytes = 0;
   std::int64_t capacity_bytes = 0;  ///< 0 when not given
 };
 
-/// For one class and request size: which nodes have a pool that is large enough, the first such pool in order of namespace and name, and
-/// VolumeBinding's score for that claim alone.
+/// For one class and request size: which nodes have a pool that is large enough, the first such pool in order of
+/// namespace and name, and VolumeBinding's score for that claim alone.
 struct PoolColumn {
   std::int64_t request_bytes = 0;
   std::vector<CapacityId> group_picks;
@@ -42,14 +42,18 @@ struct PoolColumn {
 class CapacityIndex {
  public:
   CapacityId slot(StringId space, StringId name);
-  [[nodiscard]] CapacityId find(StringId space, StringId name) const { return CapacityId(by_name_.find(pack(space, name))); }
+  [[nodiscard]] CapacityId find(StringId space, StringId name) const {
+    return CapacityId(by_name_.find(pack(space, name)));
+  }
   [[nodiscard]] const Pool& at(CapacityId id) const { return pools_[id.index()]; }
   [[nodiscard]] std::size_t size() const { return pools_.size(); }
 
-  void put(CapacityId id, const Pool& pool, const SelectorIndex& selectors, const StringPool& strings, std::size_t rows);
+  void put(CapacityId id, const Pool& pool, const SelectorIndex& selectors, const StringPool& strings,
+           std::size_t rows);
   void erase(CapacityId id, const StringPool& strings);
 
-  const PoolColumn& column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings, std::size_t rows);
+  const PoolColumn& column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings,
+                           std::size_t rows);
   [[nodiscard]] CapacityId pick(const PoolColumn& column, ClassId storage_class, NodeId row) const;
 
   void on_change(const SelectorChange& change, std::size_t rows);

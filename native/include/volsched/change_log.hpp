@@ -5,8 +5,9 @@
 
 namespace volsched {
 
-/// What has changed, in order, for caches that catch up when they are asked: each reader keeps a cursor. The log forgets its older half
-/// when it is full; a reader that was further behind rebuilds, which costs no more than reading a full log.
+/// What has changed, in order, for caches that catch up when they are asked: each reader keeps a cursor. The log
+/// forgets its older half when it is full; a reader that was further behind rebuilds, which costs no more than reading
+/// a full log.
 class ChangeLog {
  public:
   explicit ChangeLog(std::size_t limit = 4096) : limit_(limit) {}
@@ -25,7 +26,8 @@ class ChangeLog {
     if (limit > limit_) limit_ = limit;
   }
 
-  /// Calls visit(entry) for what came after `cursor` and moves it to the end. False: the cursor is too old, nothing was visited.
+  /// Calls visit(entry) for what came after `cursor` and moves it to the end. False: the cursor is too old, nothing was
+  /// visited.
   template <class Visit>
   [[nodiscard]] bool replay(std::uint64_t& cursor, Visit&& visit) const {
     const std::uint64_t from = cursor;

@@ -24,14 +24,14 @@ struct Claim {
   std::uint32_t access_modes = 0;
   StringId volume_mode;
   StringId attributes_class;
-  LabelSelectorId selector;   ///< invalid = none
-  VolumeId volume;            ///< spec.volumeName, invalid = none
-  StringId selected_node;     ///< effective: the object's, or what an assumption set
-  StringId owner_uid;         ///< controller owner, empty = none
+  LabelSelectorId selector;  ///< invalid = none
+  VolumeId volume;           ///< spec.volumeName, invalid = none
+  StringId selected_node;    ///< effective: the object's, or what an assumption set
+  StringId owner_uid;        ///< controller owner, empty = none
   ShapeId shape;
   bool exists = false;
   bool has_request = false;
-  bool has_class = false;     ///< class name not empty
+  bool has_class = false;  ///< class name not empty
   bool is_bind_completed = false;
   bool has_selected_node = false;
   bool is_lost = false;
@@ -50,7 +50,8 @@ class ClaimTable {
   [[nodiscard]] Claim& edit(ClaimId id) { return claims_[id.index()]; }
   [[nodiscard]] std::size_t size() const { return claims_.size(); }
 
-  /// References by PVC volumes of pods on existing nodes: what ReadWriteOncePod goes by. Source: spec/scheduling.md 7.1, 12.2.
+  /// References by PVC volumes of pods on existing nodes: what ReadWriteOncePod goes by. Source:
+  /// spec/scheduling.md 7.1, 12.2.
   [[nodiscard]] std::int32_t use_count(ClaimId id) const { return use_counts_[id.index()]; }
   void count_use(ClaimId id, std::int32_t change) { use_counts_[id.index()] += change; }
 
@@ -74,11 +75,12 @@ struct StorageClass {
   StringId name;
   bool exists = false;
   BindingMode mode = BindingMode::kUnset;
-  bool provisions = false;           ///< the provisioner is not empty and not kubernetes.io/no-provisioner
+  bool provisions = false;  ///< the provisioner is not empty and not kubernetes.io/no-provisioner
   StringId provisioner;
-  DriverId driver;                   ///< the provisioner as a driver, for attach limits and capacity
-  DriverId migrated_driver;          ///< the CSI driver in place of an in-tree provisioner
-  SelectorId allowed;                ///< allowedTopologies
+  DriverId driver;           ///< the provisioner as a driver, for attach limits and capacity
+  bool is_in_tree = false;   ///< the provisioner is an in-tree plugin: it counts only where it is migrated
+  DriverId migrated_driver;  ///< the CSI driver in its place, invalid where the scheduler knows none
+  SelectorId allowed;        ///< allowedTopologies
 };
 
 class ClassTable {

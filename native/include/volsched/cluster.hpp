@@ -21,13 +21,14 @@
 
 namespace volsched {
 
-/// A node row. It exists while a Node object does, a pod counts on that name, a CSINode has it or an attachment refers to it.
+/// A node row. It exists while a Node object does, a pod counts on that name, a CSINode has it or an attachment refers
+/// to it.
 struct NodeRow {
   StringId name;
-  bool exists = false;            ///< there is a Node object
+  bool exists = false;  ///< there is a Node object
   bool has_csi_node = false;
-  bool is_attach_stale = false;   ///< what is attached has to be worked out again
-  StringId attach_error;          ///< set: a pod here makes counting fail
+  bool is_attach_stale = false;  ///< what is attached has to be worked out again
+  StringId attach_error;         ///< set: a pod here makes counting fail
   std::vector<PodId> pods;
   std::vector<DriverId> csi_drivers;
   std::vector<StringId> migrated_plugins;
@@ -84,15 +85,18 @@ struct AssumedState {
   std::vector<SelectedClaim> claims;
 };
 
-/// The cluster in columns. Objects come as packed rows (row_reader.hpp; the formats are written in engine/rows.py), each replacing what was
-/// known of that object; an event changes rows, nothing is rebuilt for a pod. A copy is an independent cluster with the same ids.
+/// The cluster in columns. Objects come as packed rows (row_reader.hpp; the formats are written in engine/rows.py),
+/// each replacing what was known of that object; an event changes rows, nothing is rebuilt for a pod. A copy is an
+/// independent cluster with the same ids.
 ///
-/// Invariants: every mask a plugin meets has rows() bits; a row without a Node object is in no label, taint, selector or order table.
+/// Invariants: every mask a plugin meets has rows() bits; a row without a Node object is in no label, taint, selector
+/// or order table.
 class Cluster {
  public:
   Cluster();
 
-  // objects ----------------------------------------------------------------------------------------------------------------------
+  // objects
+  // ----------------------------------------------------------------------------------------------------------------------
   void put_node(std::string_view row);
   void remove_node(std::string_view name);
   void put_pod(std::string_view program, std::string_view instance, std::string_view usage);
@@ -112,15 +116,18 @@ class Cluster {
   void put_attachment(std::string_view row);
   void remove_attachment(std::string_view name);
 
-  // pods to be placed ------------------------------------------------------------------------------------------------------------
+  // pods to be placed
+  // ------------------------------------------------------------------------------------------------------------
   ProgramPtr program(std::string_view content);
   PodInstance instance(std::string_view row);
-  /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node already.
+  /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node
+  /// already.
   AssumedState assume(const ProgramPtr& program, const PodInstance& instance, NodeId row, const Plan& plan);
   /// Undo, except for what an object that came since has replaced.
   void forget(const AssumedState& state);
 
-  // reading ----------------------------------------------------------------------------------------------------------------------
+  // reading
+  // ----------------------------------------------------------------------------------------------------------------------
   [[nodiscard]] std::size_t rows() const { return nodes_.size(); }
   [[nodiscard]] std::size_t node_count() const { return node_count_; }
   /// Grows with every change.
@@ -138,7 +145,8 @@ class Cluster {
   [[nodiscard]] std::size_t pod_count() const { return pod_ids_.size(); }
   /// Nodes that have migrated an in-tree plugin to CSI.
   [[nodiscard]] const NodeSet* migrated(StringId plugin) const { return migrated_.nodes(plugin); }
-  /// A volume's node affinity as nodes that migrated its plugin see it, and as the others do; see spec/scheduling.md 4.7.
+  /// A volume's node affinity as nodes that migrated its plugin see it, and as the others do; see
+  /// spec/scheduling.md 4.7.
   [[nodiscard]] NodeMask unreachable(const Volume& volume, const NodeMask& within) const;
   /// The attach-limit keys of a claim's volume; false when it is not counted. `migrated`: on nodes that have a CSINode.
   [[nodiscard]] bool key_of(ClaimId claim, bool migrated, VolumeKey& key) const;
@@ -148,10 +156,12 @@ class Cluster {
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".
   [[nodiscard]] std::string claim_key(ClaimId id) const;
-  /// The nodes that VolumeZone lets a volume with this zone or region label onto; an invalid id when the label says nothing.
+  /// The nodes that VolumeZone lets a volume with this zone or region label onto; an invalid id when the label says
+  /// nothing.
   SelectorId zone_selector(Label label);
 
-  /// Text of everything that decisions depend on, in an order that row numbers and history do not touch: equal states have equal digests.
+  /// Text of everything that decisions depend on, in an order that row numbers and history do not touch: equal states
+  /// have equal digests.
   [[nodiscard]] std::string digest();
   /// Empty, or the first invariant broken; for tests.
   [[nodiscard]] std::string validate();

@@ -27,15 +27,16 @@ struct ExtraScores {
   std::vector<std::int64_t> by_row;
 };
 
-/// What a cycle came to. The node sets stay readable while no node comes or goes; scores and plans only until the next change.
+/// What a cycle came to. The node sets stay readable while no node comes or goes; scores and plans only until the next
+/// change.
 struct Decision {
-  std::uint64_t serial = 0;      ///< number of the decision within its engine
+  std::uint64_t serial = 0;  ///< number of the decision within its engine
   std::uint64_t generation = 0;
   std::uint64_t node_generation = 0;
   ProgramPtr program;
   PodPtr pod;
-  std::string error;             ///< not empty: the cycle failed
-  bool is_refused = false;       ///< a PreFilter refused the pod: `refusal` says who and why
+  std::string error;        ///< not empty: the cycle failed
+  bool is_refused = false;  ///< a PreFilter refused the pod: `refusal` says who and why
   Rejected refusal;
   std::vector<Rejected> rejected;
   NodeMask feasible;
@@ -43,8 +44,8 @@ struct Decision {
   std::size_t absent_count = 0;  ///< nodes outside a PreFilter's node set
   std::string absent_reason;
   std::vector<std::string> narrowing;  ///< plugins that gave that node set, sorted
-  std::size_t start = 0;         ///< where in the visiting order the search began
-  std::vector<NodeId> visited;   ///< visiting order when it is not simply the node order; empty otherwise
+  std::size_t start = 0;               ///< where in the visiting order the search began
+  std::vector<NodeId> visited;         ///< visiting order when it is not simply the node order; empty otherwise
   NodeId chosen;
   std::vector<ExtraScores> extra;
 };
@@ -102,7 +103,8 @@ class Engine {
   void visit(Cycle& cycle, Decision& decision, const NodeMask& considered);
   [[nodiscard]] std::size_t wanted(std::size_t nodes) const;
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
-  NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals, const std::vector<std::uint32_t>& rank) const;
+  NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,
+                      const std::vector<std::uint32_t>& rank) const;
   const std::vector<std::uint32_t>& name_ranks();
   [[nodiscard]] const std::vector<NodeId>& visiting_order(const Decision& decision);
 

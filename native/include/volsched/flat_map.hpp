@@ -8,7 +8,8 @@
 namespace volsched {
 
 /// 64-bit keys to 32-bit values, open addressing with linear probing. 16 bytes a slot, copied as plain memory.
-/// Invariant: at most 7/8 of the slots are used; a key is reachable from its home slot without a gap. The key ~0 is not allowed.
+/// Invariant: at most 7/8 of the slots are used; a key is reachable from its home slot without a gap. The key ~0 is not
+/// allowed.
 class FlatMap {
  public:
   static constexpr std::uint32_t kMissing = 0xffffffff;

@@ -10,11 +10,13 @@
 
 namespace volsched {
 
-/// Groups of nodes that are given by selectors (the nodes a volume or pool can be reached from), and the nodes sorted into profiles:
-/// nodes of one profile are in exactly the same groups, so what a class of storage offers is worked out once a profile, never once a
-/// node. Profile 0 is that of nodes in no group. A slot of a profile that lost its last node is used again; its serial tells them apart.
+/// Groups of nodes that are given by selectors (the nodes a volume or pool can be reached from), and the nodes sorted
+/// into profiles: nodes of one profile are in exactly the same groups, so what a class of storage offers is worked out
+/// once a profile, never once a node. Profile 0 is that of nodes in no group. A slot of a profile that lost its last
+/// node is used again; its serial tells them apart.
 ///
-/// Caches over profiles follow log(): an entry is a group whose contents changed, or a node that moved to another profile.
+/// Caches over profiles follow log(): an entry is a group whose contents changed, or a node that moved to another
+/// profile.
 class GroupSpace {
  public:
   static constexpr std::uint32_t kMoved = 0x80000000;  ///< log entry: the rest is a node row, not a group
@@ -32,11 +34,15 @@ class GroupSpace {
   [[nodiscard]] ProfileId profile_of(NodeId row) const {
     return row.index() < by_row_.size() ? ProfileId(by_row_[row.index()]) : ProfileId(std::uint32_t{0});
   }
-  [[nodiscard]] const std::vector<GroupId>& groups_of(ProfileId profile) const { return profiles_[profile.index()].groups; }
+  [[nodiscard]] const std::vector<GroupId>& groups_of(ProfileId profile) const {
+    return profiles_[profile.index()].groups;
+  }
   /// Nodes of a profile; not kept for profile 0.
   [[nodiscard]] const NodeSet& nodes_of(ProfileId profile) const { return profiles_[profile.index()].nodes; }
   [[nodiscard]] std::uint64_t serial_of(ProfileId profile) const { return profiles_[profile.index()].serial; }
-  [[nodiscard]] bool in_use(ProfileId profile) const { return profile.index() == 0 || !profiles_[profile.index()].nodes.empty(); }
+  [[nodiscard]] bool in_use(ProfileId profile) const {
+    return profile.index() == 0 || !profiles_[profile.index()].nodes.empty();
+  }
   [[nodiscard]] const ChangeLog& log() const { return log_; }
 
   /// Calls visit(ProfileId) for the profiles in use that contain the group; one may come twice.

@@ -28,23 +28,23 @@ class Id {
   std::uint32_t value_ = kNone;
 };
 
-using StringId = Id<struct StringTag>;          ///< interned text: label keys and values, names, uids
-using NodeId = Id<struct NodeTag>;              ///< row of a node; freed rows are used again
-using PodId = Id<struct PodTag>;                ///< a pod counted on a node
-using ClassId = Id<struct ClassTag>;            ///< a storage class name, whether or not the object exists
-using DriverId = Id<struct DriverTag>;          ///< a CSI driver name, whether or not the object exists
-using ClaimId = Id<struct ClaimTag>;            ///< a claim's namespace and name, whether or not the object exists
-using VolumeId = Id<struct VolumeTag>;          ///< a persistent volume's name, whether or not the object exists
-using CapacityId = Id<struct CapacityTag>;      ///< a CSIStorageCapacity
-using PairId = Id<struct PairTag>;              ///< a node label: key and value
-using LabelSetId = Id<struct LabelSetTag>;      ///< all labels of a pod, volume or namespace
-using SelectorId = Id<struct SelectorTag>;      ///< a node selector, canonical
-using LabelSelectorId = Id<struct LabelSelTag>; ///< a selector over label sets
-using GroupId = Id<struct GroupTag>;            ///< volumes (or pools) of one class reachable from the same nodes
-using ProfileId = Id<struct ProfileTag>;        ///< nodes that are in the same groups of a class
-using ShapeId = Id<struct ShapeTag>;            ///< all that matters of a claim when a volume is looked for
-using TaintId = Id<struct TaintTag>;            ///< a taint: key, value and effect
-using ImageId = Id<struct ImageTag>;            ///< an image name as nodes report it
+using StringId = Id<struct StringTag>;           ///< interned text: label keys and values, names, uids
+using NodeId = Id<struct NodeTag>;               ///< row of a node; freed rows are used again
+using PodId = Id<struct PodTag>;                 ///< a pod counted on a node
+using ClassId = Id<struct ClassTag>;             ///< a storage class name, whether or not the object exists
+using DriverId = Id<struct DriverTag>;           ///< a CSI driver name, whether or not the object exists
+using ClaimId = Id<struct ClaimTag>;             ///< a claim's namespace and name, whether or not the object exists
+using VolumeId = Id<struct VolumeTag>;           ///< a persistent volume's name, whether or not the object exists
+using CapacityId = Id<struct CapacityTag>;       ///< a CSIStorageCapacity
+using PairId = Id<struct PairTag>;               ///< a node label: key and value
+using LabelSetId = Id<struct LabelSetTag>;       ///< all labels of a pod, volume or namespace
+using SelectorId = Id<struct SelectorTag>;       ///< a node selector, canonical
+using LabelSelectorId = Id<struct LabelSelTag>;  ///< a selector over label sets
+using GroupId = Id<struct GroupTag>;             ///< volumes (or pools) of one class reachable from the same nodes
+using ProfileId = Id<struct ProfileTag>;         ///< nodes that are in the same groups of a class
+using ShapeId = Id<struct ShapeTag>;             ///< all that matters of a claim when a volume is looked for
+using TaintId = Id<struct TaintTag>;             ///< a taint: key, value and effect
+using ImageId = Id<struct ImageTag>;             ///< an image name as nodes report it
 
 /// splitmix64's finaliser: spreads consecutive ids over a hash table.
 [[nodiscard]] constexpr std::uint64_t mix64(std::uint64_t value) {

@@ -41,13 +41,14 @@ class LabelSets {
   std::unordered_multimap<std::uint64_t, std::uint32_t> by_hash_;
 };
 
-/// Which nodes carry which label: pair -> nodes, key -> nodes, key -> its values. A node's name is indexed as one more label under a key
-/// that no object can have, so that a selector on `metadata.name` is a selector like any other.
+/// Which nodes carry which label: pair -> nodes, key -> nodes, key -> its values. A node's name is indexed as one more
+/// label under a key that no object can have, so that a selector on `metadata.name` is a selector like any other.
 class LabelIndex {
  public:
   explicit LabelIndex(StringPool& strings) : name_key_(strings.intern("\x01metadata.name")) {}
 
-  /// Replace a node's labels. `labels` is sorted; it includes the name pair for a node that exists and is empty for one that does not.
+  /// Replace a node's labels. `labels` is sorted; it includes the name pair for a node that exists and is empty for one
+  /// that does not.
   void assign(NodeId row, Labels labels, std::size_t rows);
   [[nodiscard]] const Labels& of(NodeId row) const { return by_row_[row.index()]; }
   [[nodiscard]] StringId value(NodeId row, StringId key) const { return label_value(by_row_[row.index()], key); }

@@ -11,8 +11,8 @@
 
 namespace volsched {
 
-/// A set of nodes, one bit per row. Invariant: bits at or past size() are zero, so that whole words can be counted and combined.
-/// Two masks that meet in an operation have the same size.
+/// A set of nodes, one bit per row. Invariant: bits at or past size() are zero, so that whole words can be counted and
+/// combined. Two masks that meet in an operation have the same size.
 class NodeMask {
  public:
   using Word = std::uint64_t;
@@ -29,7 +29,9 @@ class NodeMask {
   /// Every row is a member.
   void fill();
 
-  [[nodiscard]] bool test(NodeId row) const { return (words_[row.index() / kWordBits] >> (row.index() % kWordBits)) & 1U; }
+  [[nodiscard]] bool test(NodeId row) const {
+    return (words_[row.index() / kWordBits] >> (row.index() % kWordBits)) & 1U;
+  }
   void set(NodeId row) { words_[row.index() / kWordBits] |= bit(row); }
   void reset(NodeId row) { words_[row.index() / kWordBits] &= ~bit(row); }
   void assign(NodeId row, bool member) { member ? set(row) : reset(row); }
@@ -75,8 +77,9 @@ class NodeMask {
   std::size_t size_ = 0;
 };
 
-/// A set of nodes that is a sorted list while it is small and a mask when it is not, so that the hundred thousand values of a
-/// hostname label cost bytes instead of kilobytes each. Invariant: the list is strictly ascending; count() is the number of members.
+/// A set of nodes that is a sorted list while it is small and a mask when it is not, so that the hundred thousand
+/// values of a hostname label cost bytes instead of kilobytes each. Invariant: the list is strictly ascending; count()
+/// is the number of members.
 class NodeSet {
  public:
   /// Whether the row was new. `rows` is the number of rows of the cluster, at least row + 1.

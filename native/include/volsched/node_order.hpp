@@ -9,9 +9,10 @@
 
 namespace volsched {
 
-/// The order in which upstream visits nodes: zones in order of first appearance, nodes within a zone in order of arrival, then one of each
-/// zone in turn. As upstream, the list is made anew only after a node came or went: a node that changes its zone moves in the tree at once
-/// and in the list with the next arrival or departure. Source: backend/cache/node_tree.go, spec/scheduling.md 9.2.
+/// The order in which upstream visits nodes: zones in order of first appearance, nodes within a zone in order of
+/// arrival, then one of each zone in turn. As upstream, the list is made anew only after a node came or went: a node
+/// that changes its zone moves in the tree at once and in the list with the next arrival or departure. Source:
+/// backend/cache/node_tree.go, spec/scheduling.md 9.2.
 class NodeOrder {
  public:
   static constexpr std::uint32_t kNowhere = 0xffffffff;

@@ -14,14 +14,15 @@ namespace volsched {
 
 // The contract between the engine and a plugin. One cycle, for one pod:
 //
-//   pre_filter   every plugin, in profile order        kSkip: its filter is left out    kUnresolvable: the pod is refused at once
-//   filter       plugins that did not skip, in order   each sees only the nodes no earlier plugin refused and takes out its own
-//   pre_score    scoring plugins, in order             kSkip: scores nothing            kError: the cycle fails
-//   score        those that did not skip               one column of 0..100, normalised over the feasible nodes
+//   pre_filter   every plugin, in profile order        kSkip: its filter is left out    kUnresolvable: the pod is
+//   refused at once filter       plugins that did not skip, in order   each sees only the nodes no earlier plugin
+//   refused and takes out its own pre_score    scoring plugins, in order             kSkip: scores nothing kError: the
+//   cycle fails score        those that did not skip               one column of 0..100, normalised over the feasible
+//   nodes
 //
-// A plugin has no state of its own. What it keeps for pods of one template is a PluginCache, brought up to date from the cluster's logs
-// and versions when it is asked; what it keeps for one cycle is in the Cycle.
-// Source: kube-scheduler framework/interface.go, runtime/framework.go; spec/scheduling.md 1.1, 9.4, 9.5.
+// A plugin has no state of its own. What it keeps for pods of one template is a PluginCache, brought up to date from
+// the cluster's logs and versions when it is asked; what it keeps for one cycle is in the Cycle. Source: kube-scheduler
+// framework/interface.go, runtime/framework.go; spec/scheduling.md 1.1, 9.4, 9.5.
 
 /// Plugins with a native part, in profile order.
 enum class PluginId : std::uint8_t {
@@ -94,7 +95,8 @@ struct ScoreColumn {
   [[nodiscard]] std::int32_t at(NodeId row) const { return by_row == nullptr ? constant : by_row[row.index()]; }
 };
 
-/// VolumeBinding's part of a cycle: how the pod's claims stand, and for those without a volume what each node could give them.
+/// VolumeBinding's part of a cycle: how the pod's claims stand, and for those without a volume what each node could
+/// give them.
 struct VolumeState {
   /// A claim to be matched with an existing volume.
   struct Match {
@@ -121,7 +123,8 @@ struct Cycle {
     std::string text;
   };
 
-  Cycle(Cluster& given_cluster, ProgramPtr given_program, PodPtr given_pod, ProgramCaches& given_caches, Scratch& given_scratch)
+  Cycle(Cluster& given_cluster, ProgramPtr given_program, PodPtr given_pod, ProgramCaches& given_caches,
+        Scratch& given_scratch)
       : cluster(given_cluster),
         program_owner(std::move(given_program)),
         pod_owner(std::move(given_pod)),
@@ -163,7 +166,7 @@ struct PreFilterStatus {
   enum class Kind : std::uint8_t { kSuccess, kSkip, kUnschedulable, kUnresolvable, kError };
   Kind kind = Kind::kSuccess;
   std::string text;
-  bool narrows = false;         ///< only the nodes of `names` are looked at
+  bool narrows = false;  ///< only the nodes of `names` are looked at
   std::vector<StringId> names;
 
   static PreFilterStatus success() { return {}; }

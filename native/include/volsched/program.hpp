@@ -26,8 +26,8 @@ struct InlineVolume {
   std::string error;  ///< set: it cannot be translated
 };
 
-/// Everything of a pod that pods of one template share, compiled against one cluster: text interned, selectors indexed, resources added up.
-/// What differs between such pods (name, uid, claims) is PodInstance.
+/// Everything of a pod that pods of one template share, compiled against one cluster: text interned, selectors indexed,
+/// resources added up. What differs between such pods (name, uid, claims) is PodInstance.
 struct PodProgram {
   std::string content;  ///< the packed row it was compiled from, by which equal programs are found
 
@@ -36,18 +36,18 @@ struct PodProgram {
   SelectorId node_selector;
   bool has_required_affinity = false;
   SelectorId required_affinity;
-  bool has_name_set = false;            ///< every required term names nodes: only these are looked at
+  bool has_name_set = false;  ///< every required term names nodes: only these are looked at
   std::vector<StringId> name_set;
   bool has_preferred_affinity = false;  ///< the list is given, be it empty
   std::vector<PreferredTerm> preferred;
   std::vector<HostPort> ports;
 
-  Usage usage;                          ///< what it takes from a node, once there
-  std::int64_t fit_milli_cpu = 0;       ///< what LeastAllocated scores with: pod-level resources left out
+  Usage usage;                     ///< what it takes from a node, once there
+  std::int64_t fit_milli_cpu = 0;  ///< what LeastAllocated scores with: pod-level resources left out
   std::int64_t fit_memory_bytes = 0;
 
-  std::vector<StringId> images;         ///< normalised names, one entry a container, init container or image volume
-  std::vector<StringId> features;       ///< kubelet features it implies
+  std::vector<StringId> images;    ///< normalised names, one entry a container, init container or image volume
+  std::vector<StringId> features;  ///< kubelet features it implies
   std::vector<InlineVolume> inline_volumes;
   std::vector<InlineDisk> disks;
 };

@@ -17,13 +17,14 @@ struct Usage {
   std::int64_t milli_cpu = 0;
   std::int64_t memory_bytes = 0;
   std::int64_t ephemeral_bytes = 0;
-  std::int64_t scored_milli_cpu = 0;      ///< with the defaults for containers that name nothing
+  std::int64_t scored_milli_cpu = 0;  ///< with the defaults for containers that name nothing
   std::int64_t scored_memory_bytes = 0;
   std::vector<std::pair<std::uint32_t, std::int64_t>> scalars;  ///< (scalar column, amount), by resource name
   bool operator==(const Usage&) const = default;
 };
 
-/// What nodes offer and what their pods take, one column a resource, by node row. Columns of rows without a node hold zero allocatable.
+/// What nodes offer and what their pods take, one column a resource, by node row. Columns of rows without a node hold
+/// zero allocatable.
 class ResourceTable {
  public:
   struct Column {

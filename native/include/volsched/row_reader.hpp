@@ -8,8 +8,9 @@
 
 namespace volsched {
 
-/// Reads the packed form in which objects come from Python: little-endian integers, texts and lists with a 32-bit length in front.
-/// Every read is checked against the end of the buffer; a row that is too short or too long raises Error with its kind and offset.
+/// Reads the packed form in which objects come from Python: little-endian integers, texts and lists with a 32-bit
+/// length in front. Every read is checked against the end of the buffer; a row that is too short or too long raises
+/// Error with its kind and offset.
 class RowReader {
  public:
   RowReader(std::string_view kind, std::string_view bytes) : kind_(kind), bytes_(bytes) {}
@@ -21,7 +22,8 @@ class RowReader {
   [[nodiscard]] Nanos nanos();
   /// Points into the buffer.
   [[nodiscard]] std::string_view text();
-  /// A list's length. Each entry has at least one byte, so a length past the end is refused before anything is reserved for it.
+  /// A list's length. Each entry has at least one byte, so a length past the end is refused before anything is reserved
+  /// for it.
   [[nodiscard]] std::uint32_t count();
   /// What has been read since `from`, an earlier position().
   [[nodiscard]] std::string_view since(std::size_t from) const { return bytes_.substr(from, at_ - from); }

@@ -37,7 +37,8 @@ template <class Points>
     if (utilization > shape[at].utilization) continue;
     if (at == 0) return shape[0].score;
     const ShapePoint& from = shape[at - 1];
-    return from.score + (shape[at].score - from.score) * (utilization - from.utilization) / (shape[at].utilization - from.utilization);
+    return from.score + (shape[at].score - from.score) * (utilization - from.utilization) /
+                            (shape[at].utilization - from.utilization);
   }
   return shape[shape.size() - 1].score;
 }

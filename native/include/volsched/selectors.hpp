@@ -56,8 +56,8 @@ struct LabelSelector {
 /// strconv.ParseInt(text, 10, 64).
 [[nodiscard]] bool parse_int64(std::string_view text, std::int64_t& value);
 
-/// Who the terms are read for: a pod's own affinity compares `matchFields` with the node; a volume's ignores valid ones.
-/// Source: spec/scheduling.md 6.2.
+/// Who the terms are read for: a pod's own affinity compares `matchFields` with the node; a volume's ignores valid
+/// ones. Source: spec/scheduling.md 6.2.
 enum class FieldsAre { kCompared, kIgnored };
 
 NodeSelector read_node_selector(RowReader& reader, StringPool& strings, StringId name_key, FieldsAre fields);
@@ -74,8 +74,9 @@ struct SelectorChange {
   bool joined = false;
 };
 
-/// Node selectors, each once, with the nodes that match it kept up to date. A selector waits at the label pairs of one In requirement of
-/// each of its terms, so that a node's change looks only at selectors that its old or new labels can concern.
+/// Node selectors, each once, with the nodes that match it kept up to date. A selector waits at the label pairs of one
+/// In requirement of each of its terms, so that a node's change looks only at selectors that its old or new labels can
+/// concern.
 class SelectorIndex {
  public:
   /// `selector` need not be canonical.
@@ -89,7 +90,8 @@ class SelectorIndex {
   /// To be called before a node's labels change, with the labels it has, and `finish_update` after.
   void begin_update(const Labels& old_labels, const LabelIndex& labels);
   /// Re-evaluates what the old or new labels concern; the changes are valid until the next call.
-  const std::vector<SelectorChange>& finish_update(NodeId row, const LabelIndex& labels, const StringPool& strings, std::size_t rows);
+  const std::vector<SelectorChange>& finish_update(NodeId row, const LabelIndex& labels, const StringPool& strings,
+                                                   std::size_t rows);
 
   [[nodiscard]] std::size_t bytes() const;
   /// Compares every stored node set with a fresh evaluation.
@@ -102,7 +104,8 @@ class SelectorIndex {
     std::uint64_t version = 0;
     std::uint64_t stamp = 0;
   };
-  [[nodiscard]] bool holds(const NodeSelector& selector, NodeId row, const LabelIndex& labels, const StringPool& strings) const;
+  [[nodiscard]] bool holds(const NodeSelector& selector, NodeId row, const LabelIndex& labels,
+                           const StringPool& strings) const;
   void consider(SelectorId id);
   void consider_anchored(const Labels& of, const LabelIndex& labels);
 

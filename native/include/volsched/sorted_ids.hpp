@@ -7,8 +7,8 @@
 
 namespace volsched {
 
-/// Row numbers in ascending order of the caller's comparison, in chunks so that an insertion moves at most kChunk entries however
-/// many there are. Invariant: no chunk is empty; the order is strict over all chunks.
+/// Row numbers in ascending order of the caller's comparison, in chunks so that an insertion moves at most kChunk
+/// entries however many there are. Invariant: no chunk is empty; the order is strict over all chunks.
 class SortedIds {
  public:
   static constexpr std::size_t kChunk = 512;
@@ -20,7 +20,8 @@ class SortedIds {
       return;
     }
     // the last chunk that begins at or before the new entry
-    auto chunk = std::upper_bound(chunks_.begin(), chunks_.end(), id, [&](std::uint32_t left, const Chunk& right) { return less(left, right.front()); });
+    auto chunk = std::upper_bound(chunks_.begin(), chunks_.end(), id,
+                                  [&](std::uint32_t left, const Chunk& right) { return less(left, right.front()); });
     if (chunk != chunks_.begin()) --chunk;
     chunk->insert(std::lower_bound(chunk->begin(), chunk->end(), id, less), id);
     if (chunk->size() > kChunk) {
@@ -33,7 +34,8 @@ class SortedIds {
   /// `less` must order as it did when the id was inserted.
   template <class Less>
   bool erase(std::uint32_t id, Less&& less) {
-    auto chunk = std::upper_bound(chunks_.begin(), chunks_.end(), id, [&](std::uint32_t left, const Chunk& right) { return less(left, right.front()); });
+    auto chunk = std::upper_bound(chunks_.begin(), chunks_.end(), id,
+                                  [&](std::uint32_t left, const Chunk& right) { return less(left, right.front()); });
     if (chunk == chunks_.begin()) return false;
     --chunk;
     const auto at = std::lower_bound(chunk->begin(), chunk->end(), id, less);
@@ -46,7 +48,8 @@ class SortedIds {
   /// The first id that `is_before` does not hold for and `accept` takes, in order; ~0 when there is none.
   template <class IsBefore, class Accept>
   [[nodiscard]] std::uint32_t first_from(IsBefore&& is_before, Accept&& accept) const {
-    auto chunk = std::partition_point(chunks_.begin(), chunks_.end(), [&](const Chunk& entries) { return is_before(entries.back()); });
+    auto chunk = std::partition_point(chunks_.begin(), chunks_.end(),
+                                      [&](const Chunk& entries) { return is_before(entries.back()); });
     if (chunk == chunks_.end()) return 0xffffffff;
     auto at = std::partition_point(chunk->begin(), chunk->end(), is_before);
     while (true) {

@@ -9,8 +9,9 @@
 
 namespace volsched {
 
-/// Interned text: equal text has the same id, so everything else compares numbers. All text lies in one buffer, so that a copy of
-/// the cluster copies three vectors. Text is not given back; a fork that only keeps what it uses is the way to compact it.
+/// Interned text: equal text has the same id, so everything else compares numbers. All text lies in one buffer, so that
+/// a copy of the cluster copies three vectors. Text is not given back; a fork that only keeps what it uses is the way
+/// to compact it.
 class StringPool {
  public:
   StringPool();

@@ -21,13 +21,14 @@ namespace volsched {
 enum class VolumeSource : std::uint8_t {
   kOther,       ///< not counted
   kCsi,         ///< `driver` and `handle`
-  kMigratable,  ///< in-tree `plugin`; `driver`, `handle` and `migrated_affinity` are its translation unless `translation_error` is set
+  kMigratable,  ///< in-tree `plugin`; `driver`, `handle` and `migrated_affinity` are its translation unless
+                ///< `translation_error` is set
 };
 
 /// A persistent volume. A slot with exists = false stands for a name that a claim refers to.
 struct Volume {
   StringId name;
-  StringId version;     ///< resourceVersion
+  StringId version;  ///< resourceVersion
   ClassId storage_class;
   StringId spec_class;  ///< spec.storageClassName, empty when unset
   Nanos capacity = 0;
@@ -35,8 +36,8 @@ struct Volume {
   std::uint32_t access_modes = 0;
   StringId volume_mode;
   StringId attributes_class;
-  ClaimId claim;        ///< claimRef, or what an assumption set; invalid = none
-  StringId claim_uid;   ///< empty = any
+  ClaimId claim;       ///< claimRef, or what an assumption set; invalid = none
+  StringId claim_uid;  ///< empty = any
   StringId phase;
   LabelSetId labels = LabelSets::kEmpty;
   SelectorId affinity;
@@ -50,7 +51,7 @@ struct Volume {
   StringId plugin;
   StringId translation_error;  ///< empty = fine
   GroupId group;
-  VolumeId next_of_claim;      ///< next volume with the same claim, by name
+  VolumeId next_of_claim;  ///< next volume with the same claim, by name
 };
 
 /// All that matters of a claim when an unreserved volume is looked for.
@@ -65,25 +66,27 @@ struct Shape {
   bool operator==(const Shape&) const = default;
 };
 
-/// For claims of one class that a pod wants together, smallest first: which volume each gets on the nodes of a profile, which nodes have
-/// one, and what VolumeBinding scores there. Follows the class's log, so it costs what has changed since it was last used.
+/// For claims of one class that a pod wants together, smallest first: which volume each gets on the nodes of a profile,
+/// which nodes have one, and what VolumeBinding scores there. Follows the class's log, so it costs what has changed
+/// since it was last used.
 struct MatchColumn {
   std::vector<ShapeId> shapes;
   std::vector<std::vector<VolumeId>> group_picks;  ///< [shape][group]: best volume of the group for the shape alone
   std::vector<std::uint64_t> known_serial;         ///< by profile: for which serial the rest is valid
   std::vector<VolumeId> picks;                     ///< [profile * shapes + claim]
   std::vector<std::int32_t> profile_score;
-  std::vector<NodeMask> matched;                   ///< [claim]: nodes with a volume for it
-  NodeMask any;                                    ///< nodes with a volume for some claim
-  std::vector<std::int32_t> score;                 ///< by row; 0 where none matched
+  std::vector<NodeMask> matched;    ///< [claim]: nodes with a volume for it
+  NodeMask any;                     ///< nodes with a volume for some claim
+  std::vector<std::int32_t> score;  ///< by row; 0 where none matched
   std::uint64_t cursor = 0;
   std::uint64_t last_used = 0;
 };
 
-/// Persistent volumes: class -> group of equal node affinity -> unreserved ones by size and name; and by the claim they are reserved for.
-/// The order of a group is by exact capacity, then name: upstream's order of equal volumes is not defined, here names decide
-/// (spec/scheduling.md 9.9). Each group keeps one run per (mode, access modes, attributes class), so that finding the best volume
-/// of a group is a binary search per run unless the claim selects by volume labels.
+/// Persistent volumes: class -> group of equal node affinity -> unreserved ones by size and name; and by the claim they
+/// are reserved for. The order of a group is by exact capacity, then name: upstream's order of equal volumes is not
+/// defined, here names decide (spec/scheduling.md 9.9). Each group keeps one run per (mode, access modes, attributes
+/// class), so that finding the best volume of a group is a binary search per run unless the claim selects by volume
+/// labels.
 class VolumeIndex {
  public:
   /// The slot of a name, made when it is new.
@@ -93,7 +96,8 @@ class VolumeIndex {
   [[nodiscard]] std::size_t size() const { return volumes_.size(); }
 
   /// Replace what is known of a volume. `volume.name` has its slot; claim and claim_uid are the object's own.
-  void put(VolumeId id, const Volume& volume, const SelectorIndex& selectors, const StringPool& strings, std::size_t rows);
+  void put(VolumeId id, const Volume& volume, const SelectorIndex& selectors, const StringPool& strings,
+           std::size_t rows);
   /// Forget the object; the slot stays.
   void erase(VolumeId id, const StringPool& strings);
   /// Set or clear the claim without touching anything else (assume and forget).
@@ -110,19 +114,21 @@ class VolumeIndex {
   [[nodiscard]] const LabelSelector& selector_at(LabelSelectorId id) const { return selectors_[id.index()]; }
 
   /// The column of a tuple of shapes of one class, up to date; valid until the next call.
-  const MatchColumn& column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings, std::size_t rows);
+  const MatchColumn& column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings,
+                            std::size_t rows);
   /// The volume a claim gets on a node by a column: `claim` counts within the tuple.
   [[nodiscard]] VolumeId pick(const MatchColumn& column, std::size_t claim, NodeId row) const;
   /// The best unreserved volume for a shape that a profile's nodes reach.
-  [[nodiscard]] VolumeId best_for(const Shape& shape, ProfileId profile, std::span<const VolumeId> excluded, const LabelSets& labels,
-                                  const StringPool& strings) const;
+  [[nodiscard]] VolumeId best_for(const Shape& shape, ProfileId profile, std::span<const VolumeId> excluded,
+                                  const LabelSets& labels, const StringPool& strings) const;
   [[nodiscard]] ProfileId profile_of(ClassId storage_class, NodeId row) const;
   [[nodiscard]] std::size_t profile_count(ClassId storage_class) const;
 
   void on_change(const SelectorChange& change, std::size_t rows);
 
   [[nodiscard]] std::size_t bytes() const;
-  [[nodiscard]] std::string validate(const SelectorIndex& selectors, const LabelSets& labels, const StringPool& strings, std::size_t rows);
+  [[nodiscard]] std::string validate(const SelectorIndex& selectors, const LabelSets& labels, const StringPool& strings,
+                                     std::size_t rows);
 
  private:
   struct Run {
@@ -157,18 +163,20 @@ class VolumeIndex {
   void unlist(VolumeId id, const StringPool& strings);
   void link(VolumeId id, const StringPool& strings);
   void unlink(VolumeId id);
-  [[nodiscard]] VolumeId best_in_group(const Group& group, const Shape& shape, std::span<const VolumeId> excluded, const LabelSets& labels,
-                                       const StringPool& strings) const;
-  void rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels, const StringPool& strings, std::size_t rows) const;
-  void compute(MatchColumn& column, const ClassVolumes& entry, ProfileId profile, const LabelSets& labels, const StringPool& strings) const;
+  [[nodiscard]] VolumeId best_in_group(const Group& group, const Shape& shape, std::span<const VolumeId> excluded,
+                                       const LabelSets& labels, const StringPool& strings) const;
+  void rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels, const StringPool& strings,
+               std::size_t rows) const;
+  void compute(MatchColumn& column, const ClassVolumes& entry, ProfileId profile, const LabelSets& labels,
+               const StringPool& strings) const;
   void write_row(MatchColumn& column, ProfileId profile, NodeId row) const;
   void reshape(MatchColumn& column, const ClassVolumes& entry, std::size_t rows) const;
   void evict(ClassVolumes& entry) const;
 
   std::vector<Volume> volumes_;
   FlatMap by_name_;
-  std::vector<VolumeId> first_of_claim_;  ///< by ClaimId
-  std::vector<ClassVolumes> classes_;     ///< by ClassId
+  std::vector<VolumeId> first_of_claim_;     ///< by ClaimId
+  std::vector<ClassVolumes> classes_;        ///< by ClassId
   std::vector<std::vector<Watch>> watches_;  ///< by SelectorId
   std::vector<Shape> shapes_;
   std::unordered_multimap<std::uint64_t, std::uint32_t> shape_ids_;

@@ -1,5 +1,5 @@
-// How much more even the use of cpu and memory becomes with the pod, kept by row like NodeResourcesFit's. All arithmetic is in doubles, in
-// the order written, without contraction. Source: spec/scheduling.md 8.7.
+// How much more even the use of cpu and memory becomes with the pod, kept by row like NodeResourcesFit's. All
+// arithmetic is in doubles, in the order written, without contraction. Source: spec/scheduling.md 8.7.
 
 #include <algorithm>
 #include <cmath>
@@ -40,7 +40,8 @@ class NodeResourcesBalancedAllocation final : public Plugin {
   }
 
  private:
-  static std::int64_t balance(std::int64_t cpu, std::int64_t cpu_capacity, std::int64_t memory, std::int64_t memory_capacity) {
+  static std::int64_t balance(std::int64_t cpu, std::int64_t cpu_capacity, std::int64_t memory,
+                              std::int64_t memory_capacity) {
     if (cpu_capacity == 0 || memory_capacity == 0) return 100;  // one share or none deviates from nothing
     const double cpu_share = std::min(1.0, static_cast<double>(cpu) / static_cast<double>(cpu_capacity));
     const double memory_share = std::min(1.0, static_cast<double>(memory) / static_cast<double>(memory_capacity));
@@ -51,9 +52,11 @@ class NodeResourcesBalancedAllocation final : public Plugin {
   static std::int32_t score_of(const ResourceTable& resources, const Usage& usage, std::size_t row) {
     const ResourceTable::Column& cpu = resources.column(ResourceTable::kCpu);
     const ResourceTable::Column& memory = resources.column(ResourceTable::kMemory);
-    const std::int64_t before = balance(cpu.requested[row], cpu.allocatable[row], memory.requested[row], memory.allocatable[row]);
-    const std::int64_t after = balance(wrapping_add(cpu.requested[row], usage.milli_cpu), cpu.allocatable[row],
-                                       wrapping_add(memory.requested[row], usage.memory_bytes), memory.allocatable[row]);
+    const std::int64_t before =
+        balance(cpu.requested[row], cpu.allocatable[row], memory.requested[row], memory.allocatable[row]);
+    const std::int64_t after =
+        balance(wrapping_add(cpu.requested[row], usage.milli_cpu), cpu.allocatable[row],
+                wrapping_add(memory.requested[row], usage.memory_bytes), memory.allocatable[row]);
     return static_cast<std::int32_t>(50 + (50 + after - before) / 2);
   }
 };

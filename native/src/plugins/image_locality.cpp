@@ -1,5 +1,5 @@
-// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Worked out again only when some node's images
-// or the number of nodes have changed. Source: spec/scheduling.md 8.10.
+// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Worked out again only when
+// some node's images or the number of nodes have changed. Source: spec/scheduling.md 8.10.
 
 #include <algorithm>
 
@@ -29,7 +29,8 @@ class ImageLocality final : public Plugin {
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
     const Cluster& cluster = cycle.cluster;
     ImageCache& cache = cycle.cache<ImageCache>(id());
-    if (cache.version != cluster.images.version() || cache.node_generation != cluster.node_generation()) refresh(cycle, cache);
+    if (cache.version != cluster.images.version() || cache.node_generation != cluster.node_generation())
+      refresh(cycle, cache);
     return cache.has_any ? ScoreColumn{cache.score.data(), 0} : ScoreColumn{};
   }
 
@@ -45,7 +46,8 @@ class ImageLocality final : public Plugin {
       if (copies == nullptr || copies->empty()) continue;
       if (sums.empty()) sums.assign(cluster.rows(), 0);
       const double spread = static_cast<double>(copies->size()) / static_cast<double>(cluster.node_count());
-      for (const ImageTable::Copy& copy : *copies) sums[copy.row.index()] += static_cast<std::int64_t>(static_cast<double>(copy.bytes) * spread);
+      for (const ImageTable::Copy& copy : *copies)
+        sums[copy.row.index()] += static_cast<std::int64_t>(static_cast<double>(copy.bytes) * spread);
     }
     if (sums.empty()) return;
     cache.has_any = true;

@@ -1,5 +1,6 @@
-// Selectors are indexed: the nodes that match one are known at any time, so the filter is set algebra. Scores of the preferred terms are
-// added up once and stand until one of the terms' node sets changes. Source: spec/scheduling.md 6.2, 8.4.
+// Selectors are indexed: the nodes that match one are known at any time, so the filter is set algebra. Scores of the
+// preferred terms are added up once and stand until one of the terms' node sets changes. Source:
+// spec/scheduling.md 6.2, 8.4.
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
-// A pod that names its node is looked at there only. Pods that wait for a node name none; this is for pods given to the engine by hand.
-// Source: spec/scheduling.md 8.1.
+// A pod that names its node is looked at there only. Pods that wait for a node name none; this is for pods given to the
+// engine by hand. Source: spec/scheduling.md 8.1.
 
 #include "volsched/plugin.hpp"
 
@@ -13,7 +13,8 @@ class NodeName final : public Plugin {
   [[nodiscard]] std::string_view name() const override { return "NodeName"; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
-    return cycle.pod.node == StringPool::kEmpty ? PreFilterStatus::success() : PreFilterStatus::narrow({cycle.pod.node});
+    return cycle.pod.node == StringPool::kEmpty ? PreFilterStatus::success()
+                                                : PreFilterStatus::narrow({cycle.pod.node});
   }
 
   void filter(Cycle& cycle) const override {

@@ -1,5 +1,6 @@
-// For a template the verdict and score of a node depend on that node's numbers alone, so both are kept by row and only rows in the
-// resource log are worked out again. Nodes that lack the same things form one group. Source: spec/scheduling.md 8.6.
+// For a template the verdict and score of a node depend on that node's numbers alone, so both are kept by row and only
+// rows in the resource log are worked out again. Nodes that lack the same things form one group. Source:
+// spec/scheduling.md 8.6.
 
 #include <algorithm>
 
@@ -42,19 +43,23 @@ class NodeResourcesFit final : public Plugin {
   [[nodiscard]] std::int32_t weight() const override { return 1; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
-    return cycle.program.usage.scalars.size() > kScalarsMax ? PreFilterStatus::error("a pod can request at most 59 different scalar resources")
-                                                            : PreFilterStatus::success();
+    return cycle.program.usage.scalars.size() > kScalarsMax
+               ? PreFilterStatus::error("a pod can request at most 59 different scalar resources")
+               : PreFilterStatus::success();
   }
 
   void filter(Cycle& cycle) const override {
     const FitCache& cache = refreshed(cycle);
     for (const FitCache::Group& group : cache.groups) {
       if (!cycle.alive.intersects(group.nodes)) continue;
-      cycle.reject(id(), group.nodes, (group.lacks & kUnresolvable) != 0 ? Code::kUnresolvable : Code::kUnschedulable, reasons(cycle, group.lacks));
+      cycle.reject(id(), group.nodes, (group.lacks & kUnresolvable) != 0 ? Code::kUnresolvable : Code::kUnschedulable,
+                   reasons(cycle, group.lacks));
     }
   }
 
-  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override { return {refreshed(cycle).score.data(), 0}; }
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
+    return {refreshed(cycle).score.data(), 0};
+  }
 
  private:
   static std::vector<std::string> reasons(const Cycle& cycle, std::uint64_t lacks) {
@@ -66,7 +71,8 @@ class NodeResourcesFit final : public Plugin {
     const auto& scalars = cycle.program.usage.scalars;
     for (std::size_t at = 0; at < scalars.size(); ++at) {
       if ((lacks & (1ULL << (kFirstScalar + at))) == 0) continue;
-      texts.push_back("Insufficient " + cycle.cluster.strings.str(cycle.cluster.resources.scalar_column(scalars[at].first).name));
+      texts.push_back("Insufficient " +
+                      cycle.cluster.strings.str(cycle.cluster.resources.scalar_column(scalars[at].first).name));
     }
     return texts;
   }
@@ -99,14 +105,17 @@ class NodeResourcesFit final : public Plugin {
       sum += least_used(wrapping_add(used, amount), capacity);
       ++weights;
     };
-    add(resources.column(ResourceTable::kCpu).allocatable[row], resources.scored_cpu()[row], cycle.program.fit_milli_cpu);
-    add(resources.column(ResourceTable::kMemory).allocatable[row], resources.scored_memory()[row], cycle.program.fit_memory_bytes);
+    add(resources.column(ResourceTable::kCpu).allocatable[row], resources.scored_cpu()[row],
+        cycle.program.fit_milli_cpu);
+    add(resources.column(ResourceTable::kMemory).allocatable[row], resources.scored_memory()[row],
+        cycle.program.fit_memory_bytes);
     return weights == 0 ? 0 : static_cast<std::int32_t>(sum / weights);
   }
 
   static void regroup(FitCache& cache, std::size_t row, std::uint64_t lacks, std::size_t rows) {
     const auto group_of = [&](std::uint64_t wanted) {
-      return std::find_if(cache.groups.begin(), cache.groups.end(), [&](const FitCache::Group& group) { return group.lacks == wanted; });
+      return std::find_if(cache.groups.begin(), cache.groups.end(),
+                          [&](const FitCache::Group& group) { return group.lacks == wanted; });
     };
     if (cache.lacks[row] != 0) group_of(cache.lacks[row])->nodes.reset(NodeId(row));
     cache.lacks[row] = lacks;

@@ -1,4 +1,5 @@
-// Cordoned nodes take only pods that tolerate the taint which stands for being cordoned. Source: spec/scheduling.md 8.2.
+// Cordoned nodes take only pods that tolerate the taint which stands for being cordoned. Source:
+// spec/scheduling.md 8.2.
 
 #include <algorithm>
 
@@ -15,9 +16,12 @@ class NodeUnschedulable final : public Plugin {
 
   void filter(Cycle& cycle) const override {
     if (!cycle.alive.intersects(cycle.cluster.unschedulable())) return;
-    const Taint taint{cycle.cluster.strings.find("node.kubernetes.io/unschedulable"), StringPool::kEmpty, TaintEffect::kNoSchedule};
+    const Taint taint{cycle.cluster.strings.find("node.kubernetes.io/unschedulable"), StringPool::kEmpty,
+                      TaintEffect::kNoSchedule};
     const auto& tolerations = cycle.program.tolerations;
-    if (std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) { return toleration.tolerates(taint); })) return;
+    if (std::any_of(tolerations.begin(), tolerations.end(),
+                    [&](const Toleration& toleration) { return toleration.tolerates(taint); }))
+      return;
     cycle.reject(id(), cycle.cluster.unschedulable(), Code::kUnresolvable, {"node(s) were unschedulable"});
   }
 };

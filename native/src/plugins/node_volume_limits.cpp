@@ -1,6 +1,6 @@
-// How many volumes of a driver a node can attach. Counts and limits are columns kept by events; the pod's volumes are the same everywhere
-// but for those that a node has attached already and for in-tree volumes, which count only where a CSINode is. A volume attached
-// without a pod counts twice, as it does upstream. Source: spec/scheduling.md 7.2.
+// How many volumes of a driver a node can attach. Counts and limits are columns kept by events; the pod's volumes are
+// the same everywhere but for those that a node has attached already and for in-tree volumes, which count only where a
+// CSINode is. A volume attached without a pod counts twice, as it does upstream. Source: spec/scheduling.md 7.2.
 
 #include <algorithm>
 
@@ -49,7 +49,8 @@ class NodeVolumeLimits final : public Plugin {
   [[nodiscard]] std::string_view name() const override { return "NodeVolumeLimits"; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
-    return cycle.pod.claims.empty() && cycle.program.inline_volumes.empty() ? PreFilterStatus::skip() : PreFilterStatus::success();
+    return cycle.pod.claims.empty() && cycle.program.inline_volumes.empty() ? PreFilterStatus::skip()
+                                                                            : PreFilterStatus::success();
   }
 
   void filter(Cycle& cycle) const override {
@@ -93,9 +94,12 @@ class NodeVolumeLimits final : public Plugin {
     // of several missing drivers upstream reports any one; here the first by name
     std::vector<DriverId> drivers;
     for (const VolumeKey& key : wanted.keys) {
-      if (cycle.cluster.attach.must_be_installed(key.driver) && (drivers.empty() || drivers.back() != key.driver)) drivers.push_back(key.driver);
+      if (cycle.cluster.attach.must_be_installed(key.driver) && (drivers.empty() || drivers.back() != key.driver))
+        drivers.push_back(key.driver);
     }
-    const auto name_of = [&](DriverId driver) { return cycle.cluster.strings.str(cycle.cluster.attach.driver_name(driver)); };
+    const auto name_of = [&](DriverId driver) {
+      return cycle.cluster.strings.str(cycle.cluster.attach.driver_name(driver));
+    };
     std::sort(drivers.begin(), drivers.end(), [&](DriverId a, DriverId b) { return name_of(a) < name_of(b); });
     for (const DriverId driver : drivers) {
       cycle.reject(id(), nodes - cycle.cluster.attach.installed(driver), Code::kUnschedulable,
@@ -108,8 +112,9 @@ class NodeVolumeLimits final : public Plugin {
     const NodeMask suspects = cycle.alive & cycle.cluster.attach_errors();
     suspects.for_each([&](NodeId row) {
       const NodeRow& node = cycle.cluster.node(row);
-      const bool has_limit = std::any_of(node.csi_drivers.begin(), node.csi_drivers.end(),
-                                         [&](DriverId driver) { return cycle.cluster.attach.limit(row, driver) != AttachTable::kNoLimit; });
+      const bool has_limit = std::any_of(node.csi_drivers.begin(), node.csi_drivers.end(), [&](DriverId driver) {
+        return cycle.cluster.attach.limit(row, driver) != AttachTable::kNoLimit;
+      });
       if (!has_limit) return;
       NodeMask one(cycle.cluster.rows());
       one.set(row);

@@ -1,5 +1,5 @@
-// Work is per distinct taint: which taints the template does not tolerate is found once, their node sets are added up, and the result
-// stands until some node's taints change. Source: spec/scheduling.md 8.3.
+// Work is per distinct taint: which taints the template does not tolerate is found once, their node sets are added up,
+// and the result stands until some node's taints change. Source: spec/scheduling.md 8.3.
 
 #include <algorithm>
 
@@ -56,7 +56,8 @@ class TaintToleration final : public Plugin {
       const bool is_soft = taint.effect == TaintEffect::kPreferNoSchedule;
       if (!is_soft && taint.effect != TaintEffect::kNoSchedule && taint.effect != TaintEffect::kNoExecute) continue;
       const bool tolerated = std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) {
-        if (is_soft && toleration.effect != TaintEffect::kAny && toleration.effect != TaintEffect::kPreferNoSchedule) return false;
+        if (is_soft && toleration.effect != TaintEffect::kAny && toleration.effect != TaintEffect::kPreferNoSchedule)
+          return false;
         return toleration.tolerates(taint);
       });
       if (tolerated) continue;

@@ -1,7 +1,8 @@
-// Bound claims: can the node reach the volume. Delayed claims: which volume would each get on the node, and where there is none, could it
-// be provisioned there. Volumes come from columns kept per claim shape and group (match_column.cpp), pools from columns per class and size
-// (capacity_index.cpp), so the filter is set algebra over a handful of masks; only claims with reserved volumes are special, and of those
-// only one kind (the same claim twice in a pod) is worked out node by node. Source: spec/scheduling.md 4.1 to 4.5.
+// Bound claims: can the node reach the volume. Delayed claims: which volume would each get on the node, and where there
+// is none, could it be provisioned there. Volumes come from columns kept per claim shape and group (match_column.cpp),
+// pools from columns per class and size (capacity_index.cpp), so the filter is set algebra over a handful of masks;
+// only claims with reserved volumes are special, and of those only one kind (the same claim twice in a pod) is worked
+// out node by node. Source: spec/scheduling.md 4.1 to 4.5.
 
 #include <algorithm>
 
@@ -18,14 +19,19 @@ constexpr const char* kBindReason = "node(s) didn't find available persistent vo
 constexpr const char* kStorageReason = "node(s) did not have enough free storage";
 constexpr const char* kMissingReason = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
-/// The volume that decides for a claim because it is reserved for it: the first by name that passes tests 1 to 6 of 4.3.
+/// The volume that decides for a claim because it is reserved for it: the first by name that passes tests 1 to 6
+/// of 4.3.
 VolumeId reserved_for(const Cluster& cluster, ClaimId id, std::span<const VolumeId> excluded) {
   const Claim& claim = cluster.claims.at(id);
   for (VolumeId at = cluster.volumes.first_of_claim(id); at.valid(); at = cluster.volumes.at(at).next_of_claim) {
     const Volume& volume = cluster.volumes.at(at);
-    if (volume.storage_class != claim.storage_class || std::find(excluded.begin(), excluded.end(), at) != excluded.end()) continue;
+    if (volume.storage_class != claim.storage_class ||
+        std::find(excluded.begin(), excluded.end(), at) != excluded.end())
+      continue;
     if (volume.claim_uid != StringPool::kEmpty && volume.claim_uid != claim.uid) continue;
-    if (volume.capacity < claim.request || volume.volume_mode != claim.volume_mode || volume.attributes_class != claim.attributes_class) continue;
+    if (volume.capacity < claim.request || volume.volume_mode != claim.volume_mode ||
+        volume.attributes_class != claim.attributes_class)
+      continue;
     if (!volume.is_deleting) return at;
   }
   return {};
@@ -41,7 +47,9 @@ void ensure_columns(Cycle& cycle) {
     VolumeState::Match& match = state.matches[at];
     match.reserved = reserved_for(cluster, match.claim, {});
     if (!match.reserved.valid()) continue;
-    const auto is_same = [&](const VolumeState::Match& other) { return &other != &match && other.claim == match.claim; };
+    const auto is_same = [&](const VolumeState::Match& other) {
+      return &other != &match && other.claim == match.claim;
+    };
     state.is_exact = std::any_of(state.matches.begin(), state.matches.end(), is_same);
   }
   if (state.is_exact) return;
@@ -62,12 +70,15 @@ void ensure_columns(Cycle& cycle) {
     }
     const MatchColumn& column = cluster.volumes.column(shapes, cluster.label_sets, cluster.strings, cluster.rows());
     for (VolumeState::Match& other : state.matches) {
-      if (!other.reserved.valid() && cluster.claims.at(other.claim).storage_class == storage_class) other.column = &column;
+      if (!other.reserved.valid() && cluster.claims.at(other.claim).storage_class == storage_class)
+        other.column = &column;
     }
   }
 }
 
-const NodeMask& nodes_of(const VolumeState::Match& match) { return match.reserved.valid() ? match.reserved_nodes : match.column->matched[match.index]; }
+const NodeMask& nodes_of(const VolumeState::Match& match) {
+  return match.reserved.valid() ? match.reserved_nodes : match.column->matched[match.index];
+}
 
 /// The volumes of all claims to be matched on one node, by the rules themselves.
 std::vector<VolumeId> match_exactly(const Cycle& cycle, NodeId row) {
@@ -80,8 +91,9 @@ std::vector<VolumeId> match_exactly(const Cycle& cycle, NodeId row) {
     if (pick.valid()) {
       if (!cluster.selectors.nodes(cluster.volumes.at(pick).affinity).contains(row)) pick = {};
     } else {
-      pick = cluster.volumes.best_for(cluster.volumes.shape_at(claim.shape), cluster.volumes.profile_of(claim.storage_class, row), taken,
-                                      cluster.label_sets, cluster.strings);
+      pick = cluster.volumes.best_for(cluster.volumes.shape_at(claim.shape),
+                                      cluster.volumes.profile_of(claim.storage_class, row), taken, cluster.label_sets,
+                                      cluster.strings);
     }
     picks.push_back(pick);
     if (pick.valid()) taken.push_back(pick);
@@ -106,7 +118,8 @@ const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
   const Claim& claim = cycle.cluster.claims.at(id);
   const StorageClass& storage_class = cycle.cluster.classes.at(claim.storage_class);
   if (!claim.has_request || !cycle.cluster.attach.tracks_capacity(storage_class.driver)) return nullptr;
-  return &cycle.cluster.capacities.column(claim.storage_class, claim.request_bytes, cycle.cluster.strings, cycle.cluster.rows());
+  return &cycle.cluster.capacities.column(claim.storage_class, claim.request_bytes, cycle.cluster.strings,
+                                          cycle.cluster.rows());
 }
 
 /// Refusals of one filter run; a node may be in one of the first two and one of the others.
@@ -127,7 +140,8 @@ class VolumeBinding final : public Plugin {
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     cycle.volume_state = {};
     if (cycle.pod.claims.empty()) return PreFilterStatus::skip();
-    if (std::string refusal = check_claims(cycle); !refusal.empty()) return PreFilterStatus::unresolvable(std::move(refusal));
+    if (std::string refusal = check_claims(cycle); !refusal.empty())
+      return PreFilterStatus::unresolvable(std::move(refusal));
     return classify(cycle);
   }
 
@@ -135,7 +149,9 @@ class VolumeBinding final : public Plugin {
     Verdict verdict(cycle.cluster.rows());
     check_bound(cycle, verdict);
     check_unbound(cycle, verdict);
-    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) { cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons)); };
+    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) {
+      cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons));
+    };
     refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
     refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
     refuse(verdict.bind & verdict.missing, {kBindReason, kMissingReason});
@@ -155,17 +171,19 @@ class VolumeBinding final : public Plugin {
       const Claim& claim = cluster.claims.at(use.claim);
       const std::string_view name = cluster.strings.view(claim.name);
       if (!claim.exists) {
-        return use.is_ephemeral ? quoting("waiting for ephemeral volume controller to create the persistentvolumeclaim ", name)
-                                : quoting("persistentvolumeclaim ", name, " not found");
+        return use.is_ephemeral
+                   ? quoting("waiting for ephemeral volume controller to create the persistentvolumeclaim ", name)
+                   : quoting("persistentvolumeclaim ", name, " not found");
       }
       if (claim.is_lost) {
-        const std::string_view volume = claim.volume.valid() ? cluster.strings.view(cluster.volumes.at(claim.volume).name) : std::string_view();
+        const std::string_view volume =
+            claim.volume.valid() ? cluster.strings.view(cluster.volumes.at(claim.volume).name) : std::string_view();
         return quoting("persistentvolumeclaim ", name, quoting(" bound to non-existent persistentvolume ", volume));
       }
       if (claim.is_deleting) return quoting("persistentvolumeclaim ", name, " is being deleted");
       if (use.is_ephemeral && claim.owner_uid != cycle.pod.uid) {
-        return "PVC " + cluster.claim_key(use.claim) + " was not created for pod " + cluster.strings.str(cycle.pod.space) + "/" +
-               cluster.strings.str(cycle.pod.name) + " (pod is not owner)";
+        return "PVC " + cluster.claim_key(use.claim) + " was not created for pod " +
+               cluster.strings.str(cycle.pod.space) + "/" + cluster.strings.str(cycle.pod.name) + " (pod is not owner)";
       }
     }
     return {};
@@ -183,9 +201,11 @@ class VolumeBinding final : public Plugin {
       }
       const StorageClass* storage_class = claim.has_class ? &cluster.classes.at(claim.storage_class) : nullptr;
       if (storage_class != nullptr && storage_class->exists && storage_class->mode == BindingMode::kUnset) {
-        return PreFilterStatus::error(quoting("VolumeBindingMode not set for StorageClass ", cluster.strings.view(storage_class->name)));
+        return PreFilterStatus::error(
+            quoting("VolumeBindingMode not set for StorageClass ", cluster.strings.view(storage_class->name)));
       }
-      const bool is_delayed = storage_class != nullptr && storage_class->exists && storage_class->mode == BindingMode::kWaitForFirstConsumer;
+      const bool is_delayed = storage_class != nullptr && storage_class->exists &&
+                              storage_class->mode == BindingMode::kWaitForFirstConsumer;
       if (!is_delayed || claim.volume.valid()) {
         has_immediate = true;
       } else if (claim.has_selected_node) {
@@ -195,14 +215,15 @@ class VolumeBinding final : public Plugin {
       }
     }
     if (has_immediate) return PreFilterStatus::unresolvable("pod has unbound immediate PersistentVolumeClaims");
-    std::stable_sort(state.matches.begin(), state.matches.end(), [&](const VolumeState::Match& a, const VolumeState::Match& b) {
-      return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
-    });
+    std::stable_sort(state.matches.begin(), state.matches.end(),
+                     [&](const VolumeState::Match& a, const VolumeState::Match& b) {
+                       return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
+                     });
     for (const VolumeState::Match& match : state.matches) {
       const LabelSelectorId selector = cluster.claims.at(match.claim).selector;
       if (!selector.valid() || cluster.volumes.selector_at(selector).error.empty()) continue;
-      state.selector_error = "error creating internal label selector for claim: " + cluster.claim_key(match.claim) + ": " +
-                             cluster.volumes.selector_at(selector).error;
+      state.selector_error = "error creating internal label selector for claim: " + cluster.claim_key(match.claim) +
+                             ": " + cluster.volumes.selector_at(selector).error;
       break;
     }
     return PreFilterStatus::success();
@@ -322,16 +343,18 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   // One column covers every feasible node: it has the scores.
   if (!state.is_exact && state.annotated.empty()) {
     const MatchColumn* column = state.matches.front().column;
-    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(), [&](const auto& match) { return match.column == column; });
+    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(),
+                                            [&](const auto& match) { return match.column == column; });
     if (column != nullptr && is_only_column && feasible.is_subset_of(column->any)) return {column->score.data(), 0};
   }
-  const bool matches_none = !state.is_exact && std::none_of(state.matches.begin(), state.matches.end(), [&](const auto& match) {
-    return feasible.intersects(nodes_of(match));
-  });
+  const bool matches_none =
+      !state.is_exact && std::none_of(state.matches.begin(), state.matches.end(),
+                                      [&](const auto& match) { return feasible.intersects(nodes_of(match)); });
   if (matches_none) {
     std::vector<ClaimId> provisioned = state.annotated;
     for (const auto& match : state.matches) provisioned.push_back(match.claim);
-    const bool tracks_none = std::none_of(provisioned.begin(), provisioned.end(), [&](ClaimId claim) { return pools_for(cycle, claim) != nullptr; });
+    const bool tracks_none = std::none_of(provisioned.begin(), provisioned.end(),
+                                          [&](ClaimId claim) { return pools_for(cycle, claim) != nullptr; });
     if (tracks_none) return {};
     if (provisioned.size() == 1) return {pools_for(cycle, provisioned.front())->score.data(), 0};
   }
@@ -350,7 +373,8 @@ Plan volume_plan(Cycle& cycle, NodeId row) {
   const Cluster& cluster = cycle.cluster;
   const auto provision = [&](ClaimId id) {
     CapacityId capacity;
-    if (const PoolColumn* pools = pools_for(cycle, id)) capacity = cluster.capacities.pick(*pools, cluster.claims.at(id).storage_class, row);
+    if (const PoolColumn* pools = pools_for(cycle, id))
+      capacity = cluster.capacities.pick(*pools, cluster.claims.at(id).storage_class, row);
     plan.provision.push_back({id, {}, capacity});
   };
   for (const ClaimId claim : state.annotated) provision(claim);

@@ -18,10 +18,13 @@ class VolumeRestrictions final : public Plugin {
     for (const ClaimUse& use : cycle.pod.claims) {
       if (use.is_ephemeral) continue;
       const Claim& claim = claims.at(use.claim);
-      if (!claim.exists) return PreFilterStatus::unresolvable(quoting("persistentvolumeclaim ", cycle.cluster.strings.view(claim.name), " not found"));
+      if (!claim.exists)
+        return PreFilterStatus::unresolvable(
+            quoting("persistentvolumeclaim ", cycle.cluster.strings.view(claim.name), " not found"));
       if (claim.is_one_pod_only && claims.use_count(use.claim) > 0) ++cycle.one_pod_conflicts;
     }
-    return cycle.program.disks.empty() && cycle.one_pod_conflicts == 0 ? PreFilterStatus::skip() : PreFilterStatus::success();
+    return cycle.program.disks.empty() && cycle.one_pod_conflicts == 0 ? PreFilterStatus::skip()
+                                                                       : PreFilterStatus::success();
   }
 
   void filter(Cycle& cycle) const override {
@@ -32,7 +35,8 @@ class VolumeRestrictions final : public Plugin {
     }
     if (cycle.one_pod_conflicts > 0) {
       cycle.reject_all(id(), Code::kUnschedulable,
-                       {"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"});
+                       {"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already "
+                        "in-use by another pod"});
     }
   }
 };

@@ -1,5 +1,5 @@
-// Bound volumes that carry zone or region labels keep the pod there. Each label is an indexed node selector, so the filter is set algebra.
-// Source: spec/scheduling.md 7.3.
+// Bound volumes that carry zone or region labels keep the pod there. Each label is an indexed node selector, so the
+// filter is set algebra. Source: spec/scheduling.md 7.3.
 
 #include <algorithm>
 
@@ -10,7 +10,8 @@ namespace volsched {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kTopologyKeys{"failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region",
+constexpr std::array<std::string_view, 4> kTopologyKeys{"failure-domain.beta.kubernetes.io/zone",
+                                                        "failure-domain.beta.kubernetes.io/region",
                                                         "topology.kubernetes.io/zone", "topology.kubernetes.io/region"};
 
 class VolumeZone final : public Plugin {
@@ -25,12 +26,16 @@ class VolumeZone final : public Plugin {
       if (use.is_ephemeral) continue;
       const Claim& claim = cluster.claims.at(use.claim);
       if (claim.name == StringPool::kEmpty) return PreFilterStatus::unresolvable("PersistentVolumeClaim had no name");
-      if (!claim.exists) return PreFilterStatus::unresolvable(quoting("persistentvolumeclaim ", cluster.strings.view(claim.name), " not found"));
+      if (!claim.exists)
+        return PreFilterStatus::unresolvable(
+            quoting("persistentvolumeclaim ", cluster.strings.view(claim.name), " not found"));
       if (!claim.volume.valid()) {
-        if (!claim.has_class) return PreFilterStatus::unresolvable("PersistentVolumeClaim had no pv name and storageClass name");
+        if (!claim.has_class)
+          return PreFilterStatus::unresolvable("PersistentVolumeClaim had no pv name and storageClass name");
         const StorageClass& storage_class = cluster.classes.at(claim.storage_class);
         const std::string_view class_name = cluster.strings.view(storage_class.name);
-        if (!storage_class.exists) return PreFilterStatus::unresolvable(quoting("storageclass.storage.k8s.io ", class_name, " not found"));
+        if (!storage_class.exists)
+          return PreFilterStatus::unresolvable(quoting("storageclass.storage.k8s.io ", class_name, " not found"));
         if (storage_class.mode == BindingMode::kUnset) {
           return PreFilterStatus::unresolvable(quoting("VolumeBindingMode not set for StorageClass ", class_name));
         }
@@ -38,7 +43,9 @@ class VolumeZone final : public Plugin {
         return PreFilterStatus::unresolvable("PersistentVolume had no name");
       }
       const Volume& volume = cluster.volumes.at(claim.volume);
-      if (!volume.exists) return PreFilterStatus::unresolvable(quoting("persistentvolume ", cluster.strings.view(volume.name), " not found"));
+      if (!volume.exists)
+        return PreFilterStatus::unresolvable(
+            quoting("persistentvolume ", cluster.strings.view(volume.name), " not found"));
       const Labels labels = cluster.label_sets.at(volume.labels);
       for (const Label& label : labels) {
         const std::string_view key = cluster.strings.view(label.key);
@@ -52,7 +59,8 @@ class VolumeZone final : public Plugin {
 
   void filter(Cycle& cycle) const override {
     for (const SelectorId selector : cycle.zone_selectors) {
-      cycle.reject(id(), cycle.cluster.selectors.nodes(selector).outside(cycle.alive), Code::kUnresolvable, {"node(s) had no available volume zone"});
+      cycle.reject(id(), cycle.cluster.selectors.nodes(selector).outside(cycle.alive), Code::kUnresolvable,
+                   {"node(s) had no available volume zone"});
     }
   }
 };

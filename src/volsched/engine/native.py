@@ -182,7 +182,7 @@ class Engine:
         """Forget an object; see `SchedulingEngine.remove`."""
         drop = self._removals.get(kind)
         if drop is not None:
-            drop(namespace, name)
+            drop(namespace or "default", name)
 
     # Decisions --------------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +202,9 @@ class Engine:
 
     def filter(self, pod: Pod, *, only: Sequence[str] | None = None) -> FilterResult:
         """The filters alone, for a scheduler of one's own. Raises EngineError when a filter cannot decide."""
-        decision = NativeDecision(self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None if only is None else list(only)), pod)
+        decision = NativeDecision(
+            self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None if only is None else list(only)), pod
+        )
         if decision.error is not None:
             raise EngineError(decision.error)
         return FilterResult(decision.mask(), decision.rejected(), decision.prefilter)

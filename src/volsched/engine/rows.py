@@ -4,10 +4,11 @@ A row is bytes: little-endian integers (u8, u32, i64), 128-bit nanos, texts and 
 writes one row; the native reader (row_reader.hpp, cluster*.cpp) reads the fields in the same order. Semantics stay where they are written
 down once: resources and CSI migration come from `volsched.rules`; selectors go over as they are and are judged natively.
 
-A pod becomes two rows. Its *program* is what pods of one template have in common and is compiled once for all of them; its *instance* is its
-own: name, uid, labels, claims. A pod on a node may have a third, its *usage*, when its status changes what it takes.
+A pod becomes two rows. Its *program* is what pods of one template have in common and is compiled once for all of them; its *instance* is
+its own: name, uid, labels, claims. A pod on a node may have a third, its *usage*, when its status changes what it takes.
 
-This module is the plain version. `_rows.pyx` is its compiled twin, the one the engine uses; both give the same bytes, a test holds them to it.
+This module is the plain version. `_rows.pyx` is its compiled twin, the one the engine uses; both give the same bytes, and a test holds
+them to it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from volsched.rules.resources import (
 from volsched.rules.translation import (
     ANN_MIGRATED_PLUGINS,
     TranslationError,
+    is_in_tree,
     migrated_driver,
     plugin_of_inline,
     plugin_of_volume,
@@ -338,6 +340,7 @@ def class_row(storage_class: StorageClass) -> bytes:
     to = Writer()
     to.text(storage_class.metadata.name if storage_class.metadata else None)
     to.text(storage_class.provisioner)
+    to.flag(is_in_tree(storage_class.provisioner or ""))
     to.text(migrated_driver(storage_class.provisioner or ""))
     to.u8(BINDING_MODES.get(storage_class.volumeBindingMode, IMMEDIATE_MODE))
     terms = storage_class.allowedTopologies or []
@@ -434,7 +437,10 @@ def _is_sidecar(container: Container) -> bool:
 
 def _ports(to: Writer, pod: Pod) -> None:
     spec = pod.spec
-    containers = [*((spec.containers if spec else None) or ()), *(c for c in (spec.initContainers if spec else None) or () if _is_sidecar(c))]
+    containers = [
+        *((spec.containers if spec else None) or ()),
+        *(c for c in (spec.initContainers if spec else None) or () if _is_sidecar(c)),
+    ]
     ports = [port for container in containers for port in container.ports or () if (port.hostPort or 0) > 0]
     to.u32(len(ports))
     for port in ports:
