@@ -132,8 +132,9 @@ class SnapshotController:
         self._options = options or SnapshotControllerOptions()
         self._view = View(self.kinds)
         self._handoff = Handoff()
-        # What a deleted object pointed at when it was last seen, for the pass that notices its absence (rows K1 and C8).
-        self._gone: dict[WorkItem, str] = {}
+        # What a deleted object was when it was last seen, for the pass that notices its absence (rows K1 and C8).
+        self._gone_snapshots: dict[WorkItem, VolumeSnapshot] = {}
+        self._gone_contents: dict[WorkItem, str] = {}  # the snapshot each one referred to
         self._deletion = SnapshotDeletion(self._view)
 
     # the decider's shape
@@ -148,12 +149,12 @@ class SnapshotController:
         if key.kind == "VolumeSnapshot":
             item = WorkItem(SNAPSHOTS, f"{key.namespace}/{key.name}")
             if event.change is Change.DELETED:
-                self._gone[item] = bound_content_name(event.object)
+                self._gone_snapshots[item] = event.object
             return [item]
         if key.kind == "VolumeSnapshotContent":
             item = WorkItem(CONTENTS, key.name)
             if event.change is Change.DELETED:
-                self._gone[item] = reference_key(event.object)
+                self._gone_contents[item] = reference_key(event.object)
             return [item]
         return []
 
@@ -182,10 +183,9 @@ class SnapshotController:
         class_name = snapshot.spec.volumeSnapshotClassName if snapshot else None
         row = entry_row(snapshot, class_known=self._class(class_name) is not None)
         if row is EntryRow.K1 or snapshot is None:
-            if content := self._gone.pop(item, ""):
-                self._handoff.add(WorkItem(CONTENTS, content))
+            yield from self._snapshot_gone(item)
             return
-        self._gone.pop(item, None)
+        self._gone_snapshots.pop(item, None)
         if row in (EntryRow.K2, EntryRow.K2_DELETING):
             problem = f"volumesnapshotclass.snapshot.storage.k8s.io {quoted(class_name)} not found"
             text = f"Failed to get snapshot class with error {problem}"
@@ -195,6 +195,17 @@ class SnapshotController:
         elif row is EntryRow.K4:
             snapshot = yield from self._set_default_class(snapshot)
         yield from self._sync(snapshot)
+
+    def _snapshot_gone(self, item: WorkItem) -> Steps[None]:
+        """K1. The source claim is looked at once more: of two un-ready snapshots of it that are deleted at one time, each has found the
+        other in X5 and left the claim's finalizer to it. Upstream leaves it for ever; spec/snapshots.md 4, I5."""
+        gone = self._gone_snapshots.get(item)
+        if gone is None:
+            return
+        yield from free_claim(self._view, gone, ignore_itself=True)
+        self._gone_snapshots.pop(item, None)
+        if content := bound_content_name(gone):
+            self._handoff.add(WorkItem(CONTENTS, content))
 
     def _sync(self, snapshot: VolumeSnapshot) -> Steps[None]:
         yield from self._free_claim_quietly(snapshot)  # S1
@@ -557,10 +568,10 @@ class SnapshotController:
             snapshot = self._view.get("VolumeSnapshot", reference.namespace or "", reference.name or "")
         row = content_row(content, snapshot)
         if row is ContentRow.C8 or content is None:
-            if key := self._gone.pop(item, ""):
+            if key := self._gone_contents.pop(item, ""):
                 self._handoff.add(WorkItem(SNAPSHOTS, key))
             return
-        self._gone.pop(item, None)
+        self._gone_contents.pop(item, None)
         if row is ContentRow.C1:
             text = "Exactly one of VolumeHandle and SnapshotHandle should be specified"
             yield Emit(content, "Warning", "ContentValidationError", text)
