@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
-from volsched.api.edit import version_of
-from volsched.api.kinds import KINDS, Json, Key, key_of, meta
+from volsched.api.edit import version_of, with_metadata
+from volsched.api.kinds import KINDS, Json, Key, encode, key_of, meta
 from volsched.api.manifest import Loaded, load_files
 from volsched.api.watch import Change, WatchEvent
 from volsched.app import apply as applying
@@ -56,6 +57,8 @@ PRIORITY_CONTROLLER: Final = 20
 PRIORITY_SCHEDULER: Final = 25
 PRIORITY_EPHEMERAL: Final = 30
 PRIORITY_KUBELET: Final = 40
+
+STATES_REMEMBERED: Final = 64  # of one object, for telling a loop from progress
 
 
 @contextlib.contextmanager
@@ -120,6 +123,7 @@ class Cluster:
         self.clock = clock or VirtualClock(START_NS)
         self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
         self.start_ns = self.clock.now_ns()
+        self.changed_ns = self.start_ns  # when an object changed last
         self.narrative: list[tuple[int, Happening]] = []
         self.loop = Loop(self.clock)
         self.store.subscribe(self._on_change)
@@ -136,6 +140,7 @@ class Cluster:
             self.store, self.runner, self.clock, settings=drivers, priority=PRIORITY_CONTROLLER, node_service=kubelet == "mounting"
         )
         self._begun = False
+        self._states: dict[Key, dict[bytes, None]] = {}
 
     def __enter__(self) -> Cluster:
         return self
@@ -187,7 +192,10 @@ class Cluster:
         self.run_until(self.now_ns() + round(seconds * 1e9))
 
     def run_until_idle(self, deadline_ns: int | None = None) -> bool:
-        """Run until nothing is left but timers and one round of them (at most 10 minutes) changed nothing; whether that was reached."""
+        """Run until nothing is left but timers and one round of them (at most 10 minutes) brought nothing new; whether that was reached.
+
+        An object that only returns to a state it was in before is nothing new: retries that lead nowhere do that for ever.
+        """
         self._begin()
         idle = self.loop.run_until_idle(deadline_ns)
         self.store.save()
@@ -308,9 +316,24 @@ class Cluster:
 
     def _on_change(self, event: WatchEvent) -> None:
         if is_object_change(event):
-            self.loop.changed()
+            if self._is_news(event):
+                self.loop.changed()
+            self.changed_ns = self.now_ns()
         elif event.kind == "Event" and event.change is not Change.DELETED:
             told = event.object
             regarding = Key(told.involvedObject.kind, told.involvedObject.namespace or "", told.involvedObject.name)
             source = told.source.component if told.source else ""
             self.narrative.append((self.now_ns(), Happening(regarding, told.type, told.reason, source, told.message)))
+
+    def _is_news(self, event: WatchEvent) -> bool:
+        """Whether a change brought an object into a state it has not been in lately."""
+        if event.change is Change.DELETED:
+            self._states.pop(event.key, None)
+            return True
+        state = hashlib.blake2b(encode(with_metadata(event.object, resourceVersion=None)), digest_size=16).digest()
+        states = self._states.setdefault(event.key, {})
+        known = state in states
+        states[state] = states.pop(state, None)
+        if len(states) > STATES_REMEMBERED:
+            del states[next(iter(states))]
+        return not known

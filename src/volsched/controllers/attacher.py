@@ -222,8 +222,11 @@ class Attacher:
             raise ReconcileError(f'failed to load secret "{reference.namespace}/{reference.name}": {problem}') from problem
 
     def _keep_error(self, attachment: VolumeAttachment, problem: Exception, *, attaching: bool) -> Steps[None]:
-        error = VolumeError(message=str(problem), time=time_of(self._clock.now_ns()))
         status = attachment.status or VolumeAttachmentStatus(attached=False)
+        told = status.attachError if attaching else status.detachError
+        if told is not None and told.message == str(problem):
+            return  # a retry that fails as before is nothing to write about; upstream moves the time on at every one
+        error = VolumeError(message=str(problem), time=time_of(self._clock.now_ns()))
         status = replace(status, attachError=error) if attaching else replace(status, detachError=error)
         yield from self._write(Update(replace(attachment, status=status), "status"))
 

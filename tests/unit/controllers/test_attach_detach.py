@@ -242,8 +242,10 @@ def test_failure_of_the_driver_is_kept_and_told_and_tried_again() -> None:
     assert attachments(made)[0].status.attachError.message == text
     assert made.messages("FailedAttachVolume") == [f'AttachVolume.Attach failed for volume "pv-1" : {text}']
     assert len([call for call in made.calls if call.method == "ControllerPublishVolume"]) == 1  # its own write is no reason to try again
+    kept = attachments(made)[0]
     made.settle(seconds=7)
     assert len([call for call in made.calls if call.method == "ControllerPublishVolume"]) == 4  # after 1, 3, 7 s
+    assert attachments(made)[0] == kept  # failing as before is nothing to write about
     driver.refuse = None
     made.settle(seconds=10)
     assert attachments(made)[0].status.attached and attachments(made)[0].status.attachError is None

@@ -1,0 +1,354 @@
+"""A seed becomes a story: a small cluster, and a user who creates, edits and deletes what storage consists of, at bad moments.
+
+The story is a pure function of the seed and does not look at what happens, so it can be printed, stored, shortened and played again. Names
+come from small pools, so objects of one name come and go and refer to each other before and after they exist. Many entries share an instant
+or follow within milliseconds: they fall between two writes of some controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from volsched.env.chance import Chance, Stream
+
+ZONE = "topology.kubernetes.io/zone"
+HOSTNAME = "kubernetes.io/hostname"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+DEFAULT_SNAPSHOT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
+ZONES = ("a", "b", "c")
+DRIVERS = ("one.csi.example.com", "two.csi.example.com")
+GAPS_S = (0.0, 0.0, 0.0, 0.001, 0.01, 0.1, 0.5, 1.0, 1.001, 3.0, 8.0, 16.0, 40.0)
+RETRIABLE_CODES = ("4", "10", "14")
+FINAL_CODES = ("3", "5", "6", "9", "11", "13")
+
+Entry = dict[str, Any]
+
+
+class Generator:
+    """Builds one story."""
+
+    def __init__(self, seed: int, *, actions: int = 60) -> None:
+        self._chance: Stream = Chance(seed)("story")
+        self._timeline: list[Entry] = []
+        self._at = 0.0
+        self._actions = actions
+        self._zones = ZONES[: self._pick((1, 2, 3, 3))]
+        self._mounting = self._one_in(2)
+        self._drivers = DRIVERS[: self._pick((1, 1, 2))]
+        self._limit = self._pick((0, 0, 2, 3)) if self._mounting else 0
+        self._capacity_objects = self._one_in(4)
+        self._nodes = [f"n{number}" for number in range(self._pick((2, 3, 4, 5)))]
+        self._local = self._one_in(2)
+        self._claims = [f"c{number}" for number in range(self._pick((2, 4, 6)))]
+        self._pods = [f"p{number}" for number in range(self._pick((2, 4, 6)))]
+        self._snapshots = [f"s{number}" for number in range(self._pick((1, 2, 4)))]
+        self._classes: list[str] = []
+        self._snapshot_classes: list[str] = []
+
+    # chance
+
+    def _pick(self, options: Sequence[Any]) -> Any:
+        return options[self._chance.randrange(len(options))]
+
+    def _one_in(self, count: int) -> bool:
+        return self._chance.randrange(count) == 0
+
+    # the story
+
+    def story(self) -> dict[str, Any]:
+        """The whole story."""
+        drivers = [self._driver(name) for name in self._drivers]
+        self._cluster()
+        for _ in range(self._actions):
+            self._at = round(self._at + self._pick(GAPS_S), 3)
+            self._action()
+        return {
+            "drivers": drivers,
+            "kubelet": "mounting" if self._mounting else "instant",
+            "timeline": self._timeline,
+            "teardown": True,
+        }
+
+    def _driver(self, name: str) -> Entry:
+        options: Entry = {"strict_topology": self._one_in(4)}
+        if self._capacity_objects:
+            options |= {"enable_capacity": True}
+        driver: Entry = {"profile": "full", "name": name, "options": options, "source_scope": self._pick(("anywhere", "anywhere", "topology"))}
+        if self._capacity_objects:
+            driver["capacity"] = {zone: self._pick((0, 30, 100)) << 30 for zone in self._zones}
+        if self._limit:
+            driver["max_volumes_per_node"] = self._limit
+        return driver
+
+    def _do(self, verb: str, kind: str, name: str, body: Any = None, **more: Any) -> None:
+        do: Entry = {"verb": verb, "kind": kind, "name": name} | more
+        if body is not None:
+            do["body"] = body
+        self._timeline.append({"at": self._at, "do": do})
+
+    def _create(self, api_version: str, kind: str, name: str, namespace: str | None = None, metadata: Entry | None = None, **fields: Any) -> None:
+        meta: Entry = {"name": name} | ({"namespace": namespace} if namespace else {}) | (metadata or {})
+        body = {"apiVersion": api_version, "kind": kind, "metadata": meta} | fields
+        self._do("create", kind, name, body, **({"namespace": namespace} if namespace else {}))
+
+    # the cluster at the start
+
+    def _cluster(self) -> None:
+        for name in self._drivers:
+            spec = {"attachRequired": self._mounting, "storageCapacity": self._capacity_objects}
+            self._create("storage.k8s.io/v1", "CSIDriver", name, spec=spec)
+        for node in self._nodes:
+            self._node(node)
+        self._make_classes()
+        if self._local:
+            for number in range(self._pick((1, 2, 4))):
+                self._local_volume(f"local-{number}")
+
+    def _node(self, name: str) -> None:
+        number = int(name[1:])
+        zone = self._zones[number % len(self._zones)]
+        cpu = self._pick(("1", "2", "8"))
+        room = {"cpu": cpu, "memory": "8Gi", "pods": "20"}
+        status = {"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]}
+        self._create("v1", "Node", name, metadata={"labels": {HOSTNAME: name, ZONE: zone}}, spec={}, status=status)
+        drivers = []
+        for driver in self._drivers:
+            entry: Entry = {"name": driver, "nodeID": f"id-{name}", "topologyKeys": [ZONE]}
+            if self._limit:
+                entry["allocatable"] = {"count": self._limit}
+            drivers.append(entry)
+        self._create("storage.k8s.io/v1", "CSINode", name, spec={"drivers": drivers})
+
+    def _make_classes(self) -> None:
+        wffc, immediate = "WaitForFirstConsumer", "Immediate"
+        first = self._drivers[0]
+        self._class("wffc", first, wffc)
+        self._class("imm", first, immediate)
+        for _ in range(self._pick((0, 1, 2, 3))):
+            what = self._pick(("retain", "zone", "fail", "retry", "other", "default", "local"))
+            if what == "retain":
+                self._class("retain", first, self._pick((wffc, immediate)), reclaimPolicy="Retain")
+            elif what == "zone":
+                terms = [{"matchLabelExpressions": [{"key": ZONE, "values": [self._pick(ZONES)]}]}]
+                self._class("zone", first, self._pick((wffc, immediate)), allowedTopologies=terms)
+            elif what == "fail":
+                self._class("fail", first, self._pick((wffc, immediate)), parameters={"fail": self._pick(FINAL_CODES)})
+            elif what == "retry":
+                self._class("retry", first, self._pick((wffc, immediate)), parameters={"fail": self._pick(RETRIABLE_CODES)})
+            elif what == "other":
+                self._class("other", self._drivers[-1], self._pick((wffc, immediate)))
+            elif what == "default":
+                self._class("default", first, self._pick((wffc, immediate)), metadata={"annotations": {DEFAULT_CLASS: "true"}})
+        if self._local:
+            self._class("local", "kubernetes.io/no-provisioner", wffc)
+        self._snapshot_class("snap")
+        for _ in range(self._pick((0, 1, 2))):
+            self._snapshot_class(self._pick(("snap-retain", "snap-slow", "snap-fail", "snap-retry", "snap-default")))
+
+    def _class(self, name: str, provisioner: str, mode: str, **fields: Any) -> None:
+        if name not in self._classes:
+            self._classes.append(name)
+        fields = {"reclaimPolicy": "Delete", "allowVolumeExpansion": True} | fields
+        self._create("storage.k8s.io/v1", "StorageClass", name, provisioner=provisioner, volumeBindingMode=mode, **fields)
+
+    def _snapshot_class(self, name: str) -> None:
+        if name not in self._snapshot_classes:
+            self._snapshot_classes.append(name)
+        fields: Entry = {"driver": self._drivers[0], "deletionPolicy": "Retain" if name == "snap-retain" else "Delete"}
+        if name == "snap-slow":
+            fields["parameters"] = {"readyAfter": f"{self._pick((2, 9, 30))}s"}
+        if name == "snap-fail":
+            fields["parameters"] = {"fail": self._pick(FINAL_CODES)}
+        if name == "snap-retry":
+            fields["parameters"] = {"fail": self._pick((*RETRIABLE_CODES, "8"))}
+        metadata = {"annotations": {DEFAULT_SNAPSHOT_CLASS: "true"}} if name == "snap-default" else None
+        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", name, metadata=metadata, **fields)
+
+    def _local_volume(self, name: str) -> None:
+        node = self._pick(self._nodes)
+        affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [node]}]}]}}
+        spec: Entry = {
+            "capacity": {"storage": self._pick(("5Gi", "20Gi"))},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "local",
+            "local": {"path": f"/disks/{name}"},
+            "nodeAffinity": affinity,
+        }
+        if self._one_in(6):
+            spec["claimRef"] = {"name": self._pick(self._claims), "namespace": "default"}
+        self._create("v1", "PersistentVolume", name, spec=spec)
+
+    # the user
+
+    def _action(self) -> None:
+        # fmt: off
+        actions: Sequence[tuple[int, Callable[[], None]]] = (
+            (16, self._create_claim), (8, self._delete_claim), (4, self._restore),
+            (16, self._create_pod), (8, self._delete_pod), (2, self._finish_pod),
+            (8, self._create_snapshot), (5, self._delete_snapshot), (2, self._import_snapshot), (3, self._edit_content),
+            (5, self._write), (3, self._edit_volume), (2, self._edit_claim), (4, self._edit_class), (4, self._edit_node), (1, self._force),
+        )
+        # fmt: on
+        draw = self._chance.randrange(sum(weight for weight, _ in actions))
+        for weight, action in actions:
+            draw -= weight
+            if draw < 0:
+                action()
+                return
+
+    def _claim_spec(self) -> Entry:
+        modes = self._pick((["ReadWriteOnce"],) * 5 + (["ReadWriteMany"], ["ReadWriteOncePod"], ["ReadWriteOnce", "ReadOnlyMany"]))
+        spec: Entry = {"accessModes": modes, "resources": {"requests": {"storage": self._pick(("1Gi", "5Gi", "5Gi", "10Gi"))}}}
+        storage_class = self._pick((*self._classes, "wffc", "wffc", "imm", None, "", "missing"))
+        if storage_class is not None:
+            spec["storageClassName"] = storage_class
+        if self._one_in(10):
+            spec["volumeMode"] = "Block"
+        if self._local and self._one_in(12):
+            spec["volumeName"] = "local-0"
+        return spec
+
+    def _create_claim(self) -> None:
+        self._create("v1", "PersistentVolumeClaim", self._pick(self._claims), "default", spec=self._claim_spec())
+
+    def _restore(self) -> None:
+        spec = self._claim_spec()
+        spec["resources"] = {"requests": {"storage": self._pick(("5Gi", "10Gi"))}}
+        if self._one_in(3):
+            spec["dataSource"] = {"kind": "PersistentVolumeClaim", "name": self._pick(self._claims)}
+        else:
+            source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": self._pick(self._snapshots)}
+            spec["dataSource"] = source
+        self._create("v1", "PersistentVolumeClaim", self._pick(self._claims), "default", spec=spec)
+
+    def _delete_claim(self) -> None:
+        self._do("delete", "PersistentVolumeClaim", self._pick(self._claims), namespace="default")
+
+    def _edit_claim(self) -> None:
+        body = self._pick(
+            (
+                {"spec": {"storageClassName": self._pick(self._classes)}},
+                {"metadata": {"labels": {"touched": str(self._chance.randrange(9))}}},
+                {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}},
+            )
+        )
+        self._do("patch", "PersistentVolumeClaim", self._pick(self._claims), body, namespace="default")
+
+    def _create_pod(self) -> None:
+        name = self._pick(self._pods)
+        claims = {self._pick(self._claims) for _ in range(self._pick((1, 1, 1, 2, 3)))}
+        volumes: list[Entry] = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in sorted(claims)]
+        if self._one_in(8):
+            volumes.append({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": self._claim_spec()}}})
+        container = {"name": "main", "image": "app", "resources": {"requests": {"cpu": self._pick(("0", "300m", "900m"))}}}
+        spec: Entry = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": self._pick((0, 30))}
+        if self._one_in(6):
+            spec["nodeSelector"] = {ZONE: self._pick(self._zones)}
+        if self._one_in(8):
+            spec["priority"] = self._pick((10, 100))
+        self._create("v1", "Pod", name, "default", spec=spec)
+
+    def _delete_pod(self) -> None:
+        more: Entry = {"grace": 0} if self._one_in(3) else {}
+        self._do("delete", "Pod", self._pick(self._pods), namespace="default", **more)
+
+    def _finish_pod(self) -> None:
+        running = {"status": {"phase": "Running"}}
+        self._do("patch-status", "Pod", self._pick(self._pods), {"status": {"phase": "Succeeded"}}, namespace="default", **{"if": running})
+
+    def _create_snapshot(self) -> None:
+        spec: Entry = {"source": {"persistentVolumeClaimName": self._pick(self._claims)}}
+        snapshot_class = self._pick((*self._snapshot_classes, "snap", None, "missing"))
+        if snapshot_class is not None:
+            spec["volumeSnapshotClassName"] = snapshot_class
+        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", self._pick(self._snapshots), "default", spec=spec)
+
+    def _delete_snapshot(self) -> None:
+        self._do("delete", "VolumeSnapshot", self._pick(self._snapshots), namespace="default")
+
+    def _import_snapshot(self) -> None:
+        """A content made by hand for a snapshot that may be in the backend, and a VolumeSnapshot that names it."""
+        name, handle = self._pick(self._snapshots), f"snap-{1 + self._chance.randrange(3):04d}"
+        policy = self._pick(("Delete", "Retain", "Retain"))
+        reference = {"name": name, "namespace": "default"}
+        spec = {"deletionPolicy": policy, "driver": self._drivers[0], "source": {"snapshotHandle": handle}, "volumeSnapshotRef": reference}
+        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshotContent", f"imported-{name}", spec=spec)
+        source = {"volumeSnapshotContentName": f"imported-{name}"}
+        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", name, "default", spec={"source": source})
+
+    def _content(self) -> str:
+        name = self._pick(self._snapshots)
+        return self._pick((f"imported-{name}", f"snapcontent-<uid:VolumeSnapshot/{name}>", f"snapcontent-<uid:VolumeSnapshot/{name}#2>"))
+
+    def _edit_content(self) -> None:
+        if self._one_in(3):
+            self._do("delete", "VolumeSnapshotContent", self._content())
+        else:
+            self._do("patch", "VolumeSnapshotContent", self._content(), {"spec": {"deletionPolicy": self._pick(("Delete", "Retain"))}})
+
+    def _write(self) -> None:
+        body = {self._pick(("x", "y", "z")): f"{self._chance.randrange(10**6)}"}
+        self._do("write", "PersistentVolumeClaim", self._pick(self._claims), body, namespace="default")
+
+    def _volume(self) -> str:
+        name = self._pick(self._claims)
+        uid = f"<uid:PersistentVolumeClaim/{name}{self._pick(('', '', '#2'))}>"
+        return self._pick(("local-0", f"pvc-{uid}", f"pvc-{uid}"))
+
+    def _edit_volume(self) -> None:
+        name, what = self._volume(), self._pick(("policy", "policy", "free", "free", "delete"))
+        if what == "policy":
+            self._do("patch", "PersistentVolume", name, {"spec": {"persistentVolumeReclaimPolicy": self._pick(("Delete", "Retain"))}})
+        elif what == "free":
+            released = {"status": {"phase": "Released"}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}}
+            self._do("patch", "PersistentVolume", name, {"spec": {"claimRef": None}}, **{"if": released})
+        else:
+            self._do("delete", "PersistentVolume", name)
+
+    def _edit_class(self) -> None:
+        what = self._pick(("delete", "make", "default", "delete-snapshot", "make-snapshot"))
+        if what == "delete":
+            self._do("delete", "StorageClass", self._pick(self._classes))
+        elif what == "make":
+            mode = self._pick(("WaitForFirstConsumer", "Immediate"))
+            self._class(self._pick(("wffc", "imm", "missing", "zone", "retry", "fail")), self._drivers[0], mode)
+        elif what == "default":
+            value = self._pick(("true", "false"))
+            self._do("patch", "StorageClass", self._pick(self._classes), {"metadata": {"annotations": {DEFAULT_CLASS: value}}})
+        elif what == "delete-snapshot":
+            self._do("delete", "VolumeSnapshotClass", self._pick(self._snapshot_classes))
+        else:
+            self._snapshot_class(self._pick(("snap", "snap-default", "snap-slow")))
+
+    def _edit_node(self) -> None:
+        name, what = self._pick(self._nodes), self._pick(("lose", "make", "cordon", "uncordon", "away", "back"))
+        if what == "lose":
+            self._do("delete", "Node", name)
+            self._do("delete", "CSINode", name)
+        elif what == "make":
+            self._node(name)
+        elif what in ("cordon", "uncordon"):
+            self._do("patch", "Node", name, {"spec": {"unschedulable": what == "cordon" or None}})
+        else:
+            ready = {"type": "Ready", "status": "True" if what == "back" else "Unknown"}
+            self._do("patch-status", "Node", name, {"status": {"conditions": [ready]}})
+
+    def _force(self) -> None:
+        """Finalizers stripped by hand, as people do when something does not go away."""
+        kind, name = self._pick(
+            (
+                ("PersistentVolumeClaim", self._pick(self._claims)),
+                ("PersistentVolume", self._volume()),
+                ("VolumeSnapshot", self._pick(self._snapshots)),
+                ("VolumeSnapshotContent", self._content()),
+            )
+        )
+        namespaced = {"namespace": "default"} if kind in ("PersistentVolumeClaim", "VolumeSnapshot") else {}
+        self._do("patch", kind, name, {"metadata": {"finalizers": None}}, **{"if": {"metadata": {"deletionTimestamp": "*"}}}, **namespaced)
+
+
+def story_of(seed: int, *, actions: int = 60) -> dict[str, Any]:
+    """The story of a seed."""
+    return Generator(seed, actions=actions).story()

@@ -1,0 +1,243 @@
+"""Plays a story on a cluster step by step and checks the invariants between any two writes.
+
+A story is what tests/data/stories holds: `driver` or `drivers`, a `timeline` of `do` entries (and `stage` entries, which are handed to the
+caller). Beyond what `volsched rehearse` plays, an entry may have
+
+    verb `patch-status`   a merge patch of the status subresource (a node that is no longer Ready)
+    verb `write`          bytes put into the volume of a claim: `body` is file name -> text
+    `if`                  a part of the object that must be there, or the entry is skipped
+
+With `lenient`, an entry that is refused or names an object that was never made is skipped too: that is how generated stories stay playable
+when entries are dropped from them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from volsched.api.kinds import KINDS, Json, Key, key_of, to_json
+from volsched.api.manifest import from_manifest
+from volsched.app.cluster import Cluster, DriverSettings, Wires
+from volsched.app.invariants import Violation, Witness, check_quiet, check_safety
+from volsched.app.rehearse import Names, Preferences
+from volsched.controllers.provisioner_options import ProvisionerOptions
+from volsched.csi.profile import full
+from volsched.errors import ApiError, InputError
+
+try:
+    from volsched.engine import Engine as _native  # noqa: F401
+except ImportError:
+    ENGINE = "reference"
+else:
+    ENGINE = "native"
+
+NS = 10**9
+TEARDOWN = ("Pod", "VolumeSnapshot", "PersistentVolumeClaim", "VolumeSnapshotContent", "PersistentVolume")
+WRITER = "a test that writes"
+
+
+@dataclass
+class Played:
+    """What came of a story: violations with the number of the step and the time, entries that were skipped, and the run's hash."""
+
+    hash: str = ""
+    steps: int = 0
+    checks: int = 0
+    idle: bool = True
+    violations: list[tuple[int, float, Violation]] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"step {step} at {at:g} s: {violation}" for step, at, violation in self.violations]
+        return "\n".join(lines or [f"{self.steps} steps, {self.checks} checks, hash {self.hash}"])
+
+
+def settings_of(driver: Mapping[str, Json]) -> DriverSettings:
+    """A driver of a story: `profile` zonal as in the recordings, or full with arguments of `volsched.csi.profile.full`."""
+    if driver.get("profile") != "full":
+        return DriverSettings.of_story(driver, source="story")
+    arguments = {key: value for key, value in driver.items() if key not in ("profile", "options")}
+    return DriverSettings(profile=full(**arguments), options=ProvisionerOptions(**driver.get("options", {})))
+
+
+def contains(value: Json, part: Json) -> bool:
+    """Whether JSON holds a part: objects by their keys, lists by some element for each, `*` anything, `~text` a text within, null nothing."""
+    if part is None:
+        return value is None
+    if part == "*":
+        return value is not None
+    if isinstance(part, dict):
+        return isinstance(value, dict) and all(contains(value.get(key), item) for key, item in part.items())
+    if isinstance(part, list):
+        return isinstance(value, list) and all(any(contains(item, wanted) for item in value) for wanted in part)
+    if isinstance(part, str) and part.startswith("~"):
+        return isinstance(value, str) and part[1:] in value
+    return bool(value == part)
+
+
+class Player:
+    """One story on one cluster. `on_stage` is called at every stage entry."""
+
+    def __init__(
+        self,
+        story: Mapping[str, Json],
+        *,
+        engine: str = ENGINE,
+        seed: int = 0,
+        lenient: bool = False,
+        violations_max: int = 1,
+        on_stage: Callable[[Player, Mapping[str, Json]], None] | None = None,
+        wires: Wires | None = None,
+    ) -> None:
+        self.story = story
+        self.names = Names()
+        self.played = Played()
+        self._lenient = lenient
+        self._on_stage = on_stage
+        self._violations_max = violations_max
+        self._looked_at = (-1, -1)
+        drivers = story["drivers"] if "drivers" in story else [story["driver"]] if story.get("driver") else []
+        self.cluster = Cluster(
+            seed=seed,
+            engine=engine,
+            kubelet=story.get("kubelet", "instant"),
+            drivers=[settings_of(driver) for driver in drivers],
+            prefer=Preferences(story.get("prefer") or {}).choose,
+            wires=wires,
+        )
+        self.cluster.store.subscribe(self.names.observe)
+        self.witness = Witness(self.cluster)
+        self._start_ns = self.cluster.now_ns()
+
+    # playing
+
+    def play(self, *, deadline_s: float = 3600.0) -> Played:
+        """The whole timeline, then on until the cluster is at rest, with the checks for that."""
+        with self.cluster:
+            for number, entry in enumerate(self.story["timeline"]):
+                if not self.run_until(float(entry["at"])) or not self.take_entry(number, entry):
+                    break
+            else:
+                if self.rest(deadline_s=deadline_s) and self.story.get("teardown"):
+                    self.tear_down()
+                    self.rest(deadline_s=deadline_s)
+            self.played.hash = self.cluster.run_hash()
+        return self.played
+
+    def tear_down(self) -> None:
+        """Ask everything to go that a user may have made, as a user would."""
+        for kind in TEARDOWN:
+            for obj in self.cluster.list(kind):
+                key = key_of(obj)
+                if self.cluster.store.raw(key) is not None:
+                    self.cluster.delete(*key)
+
+    def take_entry(self, number: int, entry: Mapping[str, Json]) -> bool:
+        """Do what an entry says; False once enough has gone wrong."""
+        if "stage" in entry:
+            if self._on_stage is not None:
+                self._on_stage(self, entry)
+            return self.look()
+        try:
+            skipped = self.act(entry["do"])
+        except (ApiError, InputError) as problem:
+            if not self._lenient:
+                raise
+            skipped = str(problem)
+        if skipped:
+            self.played.skipped.append((number, skipped))
+        return self.look()
+
+    def run_until(self, at_s: float) -> bool:
+        """Step by step up to a time of the story; False once enough has gone wrong."""
+        deadline_ns = self._start_ns + round(at_s * NS)
+        while self.cluster.step(deadline_ns):
+            self.played.steps += 1
+            if not self.look():
+                return False
+        self.cluster.run_until(deadline_ns)  # nothing is due: the clock goes on
+        return True
+
+    def rest(self, *, deadline_s: float = 3600.0) -> bool:
+        """Step by step until at rest, at most so long; then the checks for that. False once enough has gone wrong."""
+        deadline_ns = self.cluster.now_ns() + round(deadline_s * NS)
+        self.cluster.run_until(self.cluster.now_ns())
+        while not self.cluster.loop.is_idle():
+            if not self.cluster.step(deadline_ns):
+                self.played.idle = False
+                return self.look()
+            self.played.steps += 1
+            if not self.look():
+                return False
+        return self._note(check_quiet(self.cluster, self.witness))
+
+    def look(self) -> bool:
+        """Check what must hold at any time, if anything has changed; False once enough has gone wrong."""
+        state = (self.cluster.store.resource_version, len(self.cluster.csi_calls))
+        if state == self._looked_at:
+            return True
+        self._looked_at = state
+        self.played.checks += 1
+        return self._note(check_safety(self.cluster, self.witness))
+
+    def _note(self, violations: list[Violation]) -> bool:
+        at_s = (self.cluster.now_ns() - self._start_ns) / NS
+        self.played.violations += [(self.played.steps, at_s, item) for item in violations]
+        return len(self.played.violations) < self._violations_max
+
+    # acting
+
+    def act(self, do: Mapping[str, Json]) -> str:
+        """Carry out one action; answers why it was skipped, empty when it was not. Raises ApiError, InputError."""
+        now = datetime.datetime.fromtimestamp(self.cluster.now_ns() // NS, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        cluster, verb, kind = self.cluster, do["verb"], do["kind"]
+        name = self.names.resolve(do.get("name") or "", now=now)
+        namespace = (do.get("namespace") or "default") if KINDS[kind].namespaced else ""
+        body = self.names.resolve(do.get("body"), now=now)
+        if "if" in do:
+            present = cluster.store.raw(Key(kind, namespace, name))
+            if present is None or not contains(to_json(present), self.names.resolve(do["if"], now=now)):
+                return f"{kind} {name} is not as {do['if']}"
+        if verb == "create":
+            cluster.create(from_manifest(body))
+        elif verb == "delete":
+            cluster.delete(kind, namespace, name, grace_period_s=do.get("grace"))
+        elif verb == "patch":
+            cluster.patch(kind, namespace, name, body)
+        elif verb == "patch-status":
+            cluster.store.patch(kind, namespace, name, body, user="admin", subresource="status")
+        elif verb == "write":
+            return self._write(namespace, name, body)
+        else:
+            raise InputError(f"unknown verb {verb!r}")
+        return ""
+
+    def _write(self, namespace: str, name: str, files: Mapping[str, str]) -> str:
+        claim = self.cluster.get("PersistentVolumeClaim", name, namespace)
+        pv: Any = self.cluster.store.raw(Key("PersistentVolume", "", claim.spec.volumeName or ""))
+        fake = self.cluster.drivers.fakes.get(pv.spec.csi.driver) if pv is not None and pv.spec.csi else None
+        volume = next((item for item in fake.volumes() if item.volume_id == pv.spec.csi.volumeHandle), None) if fake else None
+        if fake is None or volume is None:
+            return f"{name} has no volume to write to"
+        fake.data.publish(volume.volume_id, node=WRITER, target=name, readonly=False)
+        for file, text in files.items():
+            fake.data.write(node=WRITER, target=name, name="" if volume.block else file, data=text.encode())
+        fake.data.unpublish(volume.volume_id, node=WRITER, target=name)
+        return ""
+
+    # reading, for stages
+
+    def state(self, path: str) -> Json:
+        """An object by `Kind/namespace/name` or `Kind/name`; None when it does not exist."""
+        kind, _, rest = path.partition("/")
+        namespace, _, name = rest.rpartition("/")
+        found = self.cluster.store.raw(Key(kind, namespace, name))
+        return None if found is None else to_json(found)
+
+
+def play(story: Mapping[str, Json], **options: Any) -> Played:
+    """Short for a Player's whole life."""
+    return Player(story, **options).play()
