@@ -1,0 +1,250 @@
+"""What the invariants look at: one reading of a cluster's objects, drivers and calls, made when it is first asked for.
+
+A `Facts` describes one moment. It is cheap to make and is thrown away after one check; nothing in it follows the cluster.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from lightkube.models.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
+from lightkube.models.storage_v1 import CSINode, StorageClass, VolumeAttachment
+
+from volsched.api.edit import annotations_of, uid_of
+from volsched.api.kinds import meta
+from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent
+from volsched.app.cluster import Cluster
+from volsched.controllers.snapshot_names import SNAPSHOT_GROUP
+from volsched.csi.backend import FakeDriver
+from volsched.rules.volumes import claim_names, is_owned_by_pod, pod_terminated
+
+SHARED_MODES: Final = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+OK: Final = "OK"
+
+
+class Violation(NamedTuple):
+    """One broken invariant: the rule by its name in RULES, and one line that names the objects."""
+
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.text}"
+
+
+class Backed(NamedTuple):
+    """A volume or snapshot of a driver: what a PersistentVolume or content calls its handle."""
+
+    driver: str
+    handle: str
+
+
+def named(obj: Any) -> str:
+    """An object in a line of text: `PersistentVolumeClaim default/data`, `Node worker-1`."""
+    metadata = meta(obj)
+    kind = type(obj).__name__
+    return f"{kind} {metadata.namespace}/{metadata.name}" if metadata.namespace else f"{kind} {metadata.name}"
+
+
+def phase_of(obj: Any) -> str:
+    """status.phase, empty when unset."""
+    return (obj.status.phase if obj.status else None) or ""
+
+
+def node_of(pod: Pod) -> str:
+    """The node a pod is bound to, empty when it is not."""
+    return (pod.spec.nodeName if pod.spec else None) or ""
+
+
+def volume_of(claim: PersistentVolumeClaim) -> str:
+    """spec.volumeName, empty when unset."""
+    return (claim.spec.volumeName if claim.spec else None) or ""
+
+
+def backing_of(pv: PersistentVolume) -> Backed | None:
+    """The driver's volume behind a PersistentVolume; None when it is no CSI volume."""
+    csi = pv.spec.csi if pv.spec else None
+    return Backed(csi.driver, csi.volumeHandle) if csi else None
+
+
+def policy_of(pv: PersistentVolume) -> str:
+    return (pv.spec.persistentVolumeReclaimPolicy if pv.spec else None) or "Retain"
+
+
+def content_handle(content: VolumeSnapshotContent) -> str:
+    """The backend snapshot a content stands for: as its status says, else as its source says; empty before there is one."""
+    return (content.status.snapshotHandle if content.status else None) or content.spec.source.snapshotHandle or ""
+
+
+def shared(pv: PersistentVolume) -> bool:
+    """Whether a volume may be on several nodes at once."""
+    return bool(SHARED_MODES & set((pv.spec.accessModes if pv.spec else None) or ()))
+
+
+class Facts:
+    """See the module."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._store = cluster.store
+
+    def _all(self, kind: str) -> list[Any]:
+        return list(self._store.list(kind).items)
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        return self._all("Pod")
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        return {meta(obj).name or "": obj for obj in self._all("Node")}
+
+    @cached_property
+    def csi_nodes(self) -> dict[str, CSINode]:
+        return {meta(obj).name or "": obj for obj in self._all("CSINode")}
+
+    @cached_property
+    def claims(self) -> dict[tuple[str, str], PersistentVolumeClaim]:
+        return {(meta(obj).namespace or "", meta(obj).name or ""): obj for obj in self._all("PersistentVolumeClaim")}
+
+    @cached_property
+    def volumes(self) -> dict[str, PersistentVolume]:
+        return {meta(obj).name or "": obj for obj in self._all("PersistentVolume")}
+
+    @cached_property
+    def classes(self) -> dict[str, StorageClass]:
+        return {meta(obj).name or "": obj for obj in self._all("StorageClass")}
+
+    @cached_property
+    def attachments(self) -> list[VolumeAttachment]:
+        return self._all("VolumeAttachment")
+
+    @cached_property
+    def snapshots(self) -> dict[tuple[str, str], VolumeSnapshot]:
+        return {(meta(obj).namespace or "", meta(obj).name or ""): obj for obj in self._all("VolumeSnapshot")}
+
+    @cached_property
+    def contents(self) -> dict[str, VolumeSnapshotContent]:
+        return {meta(obj).name or "": obj for obj in self._all("VolumeSnapshotContent")}
+
+    @cached_property
+    def snapshot_classes(self) -> dict[str, VolumeSnapshotClass]:
+        return {meta(obj).name or "": obj for obj in self._all("VolumeSnapshotClass")}
+
+    @property
+    def drivers(self) -> Mapping[str, FakeDriver]:
+        """The fake drivers of this process, by name. What another process stores cannot be looked at."""
+        return self.cluster.drivers.fakes
+
+    # pods and what they use
+
+    @cached_property
+    def placed_pods(self) -> list[Pod]:
+        """Pods that hold a place on a node: bound, and not ended."""
+        return [pod for pod in self.pods if node_of(pod) and not pod_terminated(pod)]
+
+    def claims_of(self, pod: Pod) -> Iterator[PersistentVolumeClaim]:
+        """The claims a pod uses that exist; of a generic ephemeral volume only the pod's own.
+
+        A claim younger than the pod's place on its node is not the one the pod was placed for: that one was removed by force.
+        """
+        namespace = meta(pod).namespace or ""
+        placed_at = _placed_at(pod)
+        for _, name, ephemeral in claim_names(pod):
+            claim = self.claims.get((namespace, name))
+            if claim is None or (ephemeral and not is_owned_by_pod(claim, pod)):
+                continue
+            made_at = meta(claim).creationTimestamp
+            if placed_at is None or made_at is None or made_at <= placed_at:
+                yield claim
+
+    def volumes_of(self, pod: Pod) -> Iterator[tuple[PersistentVolumeClaim, PersistentVolume]]:
+        """The claims of a pod that are bound, with their volumes."""
+        for claim in self.claims_of(pod):
+            pv = self.volumes.get(volume_of(claim))
+            if pv is not None and holds(pv, claim):
+                yield claim, pv
+
+    # snapshots and restores
+
+    def content_of(self, snapshot: VolumeSnapshot) -> VolumeSnapshotContent | None:
+        """The content a snapshot is bound to, if it is there and is really its own."""
+        name = (snapshot.status.boundVolumeSnapshotContentName if snapshot.status else None) or ""
+        content = self.contents.get(name)
+        return content if content is not None and content.spec.volumeSnapshotRef.uid == uid_of(snapshot) else None
+
+    def snapshot_of(self, content: VolumeSnapshotContent) -> VolumeSnapshot | None:
+        """The snapshot a content is bound to, if it exists."""
+        reference = content.spec.volumeSnapshotRef
+        snapshot = self.snapshots.get((reference.namespace or "", reference.name or ""))
+        return snapshot if snapshot is not None and uid_of(snapshot) == reference.uid else None
+
+    def pending_restores(self, snapshot: VolumeSnapshot) -> list[PersistentVolumeClaim]:
+        """Pending claims that are to be restored from a snapshot, in any namespace."""
+        key = (meta(snapshot).namespace, meta(snapshot).name)
+        return [claim for claim in self.claims.values() if phase_of(claim) in ("", "Pending") and snapshot_source(claim) == key]
+
+    # calls
+
+    @cached_property
+    def outcomes(self) -> dict[tuple[str, str, str], str]:
+        """How the last call of a method for an object ended: (driver, method, name or id) -> `OK` or the code's words."""
+        found: dict[tuple[str, str, str], str] = {}
+        for call in self.cluster.csi_calls:
+            method = call.method.rpartition("/")[2]
+            for subject in _subjects(call.request):
+                found[call.driver, method, subject] = call.outcome
+        return found
+
+    def failing(self, driver: str, method: str, subject: str) -> str:
+        """Why a driver's part of the work is not done: how its last call failed, or that it is not there; empty when it answered OK."""
+        outcome = self.outcomes.get((driver, method, subject), "")
+        if outcome not in ("", OK):
+            return f"{method} {subject} of driver {driver} last answered {outcome}"
+        return "" if self.runs(driver) else f"driver {driver} is not running"
+
+    def runs(self, driver: str) -> bool:
+        return driver in self.cluster.drivers.names
+
+
+def _subjects(request: Mapping[str, Any]) -> Iterable[str]:
+    return (request[field] for field in ("name", "volumeId", "snapshotId") if isinstance(request.get(field), str))
+
+
+def _placed_at(pod: Pod) -> datetime.datetime | None:
+    """When a pod was bound to its node; None when no condition says so."""
+    conditions = (pod.status.conditions if pod.status else None) or ()
+    return next((item.lastTransitionTime for item in conditions if item.type == "PodScheduled" and item.status == "True"), None)
+
+
+def holds(pv: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
+    """Whether volume and claim name each other, by uid."""
+    reference = pv.spec.claimRef if pv.spec else None
+    return reference is not None and reference.uid == uid_of(claim) and volume_of(claim) == meta(pv).name
+
+
+def snapshot_source(claim: PersistentVolumeClaim) -> tuple[str | None, str | None] | None:
+    """(namespace, name) of the snapshot a claim is to be restored from."""
+    if claim.spec is None:
+        return None
+    local, reference = claim.spec.dataSource, claim.spec.dataSourceRef
+    if reference is not None and reference.kind == "VolumeSnapshot" and reference.apiGroup == SNAPSHOT_GROUP:
+        return reference.namespace or meta(claim).namespace, reference.name
+    if local is not None and local.kind == "VolumeSnapshot" and local.apiGroup == SNAPSHOT_GROUP:
+        return meta(claim).namespace, local.name
+    return None
+
+
+def clone_source(claim: PersistentVolumeClaim) -> tuple[str | None, str | None] | None:
+    """(namespace, name) of the claim a claim is to be copied from."""
+    source = claim.spec.dataSource if claim.spec else None
+    if source is None or source.kind != "PersistentVolumeClaim" or source.apiGroup:
+        return None
+    return meta(claim).namespace, source.name
+
+
+def has_annotation(obj: Any, key: str) -> bool:
+    return key in annotations_of(obj)

@@ -1,0 +1,278 @@
+"""The witness: sees what happens to a cluster and remembers what no later look could tell.
+
+    store change ──> was anything changed that never may be?       what kept a handle, and how did that end?
+    CSI call ──────> was this call allowed at this very moment?    bytes at the cut, bytes of a new volume
+
+A witness has to be there from the start, or from the moment a state file was opened. It only watches; what it finds wrong waits until
+`take`. What it remembers of policies and removals by hand explains later why something is left in a backend (rules of invariants at rest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from lightkube.models.core_v1 import PersistentVolume
+
+from volsched.api.edit import finalizers_of, is_deleting, uid_of
+from volsched.api.kinds import meta
+from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
+from volsched.api.watch import Change, WatchEvent
+from volsched.app.cluster import USER, Cluster
+from volsched.app.invariant_facts import Backed, Violation, backing_of, content_handle, has_annotation, named, phase_of, policy_of
+from volsched.app.runner import CsiCallRecord
+from volsched.controllers.snapshot_names import BEING_CREATED, CONTENT_FINALIZER, DELETE, GROUP_MEMBER
+from volsched.csi.backend import FakeDriver
+from volsched.csi.state import SnapshotRecord, VolumeRecord
+
+R = TypeVar("R", VolumeRecord, SnapshotRecord)
+
+_KINDS: Final = ("PersistentVolume", "VolumeSnapshot", "VolumeSnapshotContent")
+
+
+@dataclass(slots=True)
+class Owner:
+    """An object that has stood for something in a backend. `gone`: it does not exist any more; `by_hand`: the user made it vanish."""
+
+    name: str
+    policy: str
+    made_by_hand: bool
+    gone: bool = False
+    by_hand: bool = False
+
+    def excuse(self) -> str:
+        """Why what it stood for may be left in the backend once it is gone; empty when nothing explains it."""
+        if self.policy != DELETE:
+            return f"{self.name} had policy {self.policy}"
+        if self.by_hand:
+            return f"{self.name} was removed by hand"
+        return f"{self.name} was made by hand" if self.made_by_hand else ""
+
+
+@dataclass(slots=True)
+class Owners:
+    """Everything that ever stood for one thing in a backend, by uid."""
+
+    by_uid: dict[str, Owner] = field(default_factory=dict)
+
+    def excuse(self) -> str:
+        return next((text for owner in self.by_uid.values() if owner.gone and (text := owner.excuse())), "")
+
+
+class Witness:
+    """See the module. Everything of a cluster that has happened before it came is taken as it is."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._found: list[Violation] = []
+        self._last: dict[str, Any] = {}  # uid -> object as last seen
+        self._snapshot_owners: dict[Backed, Owners] = {}
+        self._volume_owners: dict[Backed, Owners] = {}
+        self._removed_contents: dict[str, Owner] = {}  # by name
+        self._cuts: dict[Backed, str] = {}  # digest of the source at the cut
+        self._made: dict[Backed, None] = {}
+        self._watch_call: dict[str, Callable[[CsiCallRecord, FakeDriver], None]] = {
+            "CreateSnapshot": self._created_snapshot,
+            "CreateVolume": self._created_volume,
+            "DeleteSnapshot": self._deletes_snapshot,
+            "DeleteVolume": self._deletes_volume,
+        }
+        for kind in _KINDS:
+            for obj in cluster.store.list(kind).items:
+                self._take_in(obj)
+        cluster.store.subscribe(self._on_change)
+        cluster.runner.watch_calls(self._on_call)
+
+    def take(self) -> list[Violation]:
+        """What was seen to go wrong since the last time."""
+        found, self._found = self._found, []
+        return found
+
+    # what it remembers
+
+    def snapshot_excuse(self, backed: Backed, content_name: str) -> str:
+        """Why a backend snapshot may exist without a content; empty when nothing explains it."""
+        owners = self._snapshot_owners.get(backed)
+        if owners is not None and owners.by_uid:
+            return owners.excuse()
+        removed = self._removed_contents.get(content_name)
+        return removed.excuse() if removed is not None else ""
+
+    def volume_excuse(self, backed: Backed) -> str:
+        """Why a backend volume may exist without a PersistentVolume; empty when nothing explains it."""
+        owners = self._volume_owners.get(backed)
+        return owners.excuse() if owners is not None else ""
+
+    def snapshot_is_shared(self, backed: Backed) -> bool:
+        """Whether several contents have ever stood for one backend snapshot: then one of them may have deleted it."""
+        owners = self._snapshot_owners.get(backed)
+        return owners is not None and len(owners.by_uid) > 1
+
+    def digest_at_cut(self, backed: Backed) -> str | None:
+        """Digest of the source volume when a snapshot was cut; None when that was not seen."""
+        return self._cuts.get(backed)
+
+    # objects
+
+    def _on_change(self, event: WatchEvent) -> None:
+        if event.kind not in _KINDS:
+            return
+        obj = event.object
+        old = self._last.get(uid_of(obj))
+        if event.change is Change.DELETED:
+            self._last.pop(uid_of(obj), None)
+            self._gone(obj, by_hand=self._writer(event) == USER)
+            return
+        self._take_in(obj)
+        if old is None or self._writer(event) == USER:
+            return  # the user may write anything
+        if isinstance(obj, VolumeSnapshot):
+            self._compare_snapshots(old, obj)
+        elif isinstance(obj, VolumeSnapshotContent):
+            self._compare_contents(old, obj)
+
+    def _writer(self, event: WatchEvent) -> str:
+        """Who made a change, as the run log says; empty when that is not known."""
+        # sequence, time, `write`, user, verb, key, resourceVersion, checksum
+        words = self._cluster.store.log.last.split(" ")
+        known = len(words) > 6 and words[2] == "write" and words[-2] == str(event.resource_version)
+        return words[3] if known else ""
+
+    def _take_in(self, obj: Any) -> None:
+        self._last[uid_of(obj)] = obj
+        if isinstance(obj, PersistentVolume):
+            backing = backing_of(obj)
+            if backing is not None:
+                owner = self._volume_owners.setdefault(backing, Owners()).by_uid.setdefault(uid_of(obj), Owner(named(obj), "", False))
+                owner.policy = policy_of(obj)
+        elif isinstance(obj, VolumeSnapshotContent) and content_handle(obj):
+            backed = Backed(obj.spec.driver, content_handle(obj))
+            owners = self._snapshot_owners.setdefault(backed, Owners()).by_uid
+            owners[uid_of(obj)] = self._content_owner(obj)
+
+    @staticmethod
+    def _content_owner(content: VolumeSnapshotContent) -> Owner:
+        return Owner(named(content), content.spec.deletionPolicy, content.spec.source.snapshotHandle is not None)
+
+    def _gone(self, obj: Any, *, by_hand: bool) -> None:
+        if isinstance(obj, VolumeSnapshot):
+            return
+        uid = uid_of(obj)
+        kept = self._volume_owners if isinstance(obj, PersistentVolume) else self._snapshot_owners
+        for owners in kept.values():
+            owner = owners.by_uid.get(uid)
+            if owner is not None:
+                owner.gone, owner.by_hand = True, by_hand
+        if isinstance(obj, VolumeSnapshotContent):
+            owner = self._content_owner(obj)
+            owner.gone, owner.by_hand = True, by_hand
+            self._removed_contents[meta(obj).name or ""] = owner
+
+    def _compare_snapshots(self, old: VolumeSnapshot, new: VolumeSnapshot) -> None:
+        if old.status is None:
+            return
+        for attribute in ("boundVolumeSnapshotContentName", "creationTime", "restoreSize"):
+            before = getattr(old.status, attribute)
+            after = getattr(new.status, attribute) if new.status else None
+            grew = attribute == "restoreSize" and before == "0"
+            if before is not None and after != before and not grew:
+                self._report("point-in-time", f"{named(new)}: status.{attribute} was {before} and became {after}")
+
+    def _compare_contents(self, old: VolumeSnapshotContent, new: VolumeSnapshotContent) -> None:
+        was, now = old.status, new.status
+        handle_before = was.snapshotHandle if was else None
+        handle = now.snapshotHandle if now else None
+        for attribute in ("snapshotHandle", "creationTime"):
+            before = getattr(was, attribute) if was else None
+            after = getattr(now, attribute) if now else None
+            if before is None or after == before or (after is None and is_deleting(new)):
+                continue
+            self._report("point-in-time", f"{named(new)}: status.{attribute} was {before} and became {after}")
+        # a pre-provisioned content has its handle before it is bound, and its finalizer only after
+        dynamic = new.spec.source.volumeHandle is not None and not has_annotation(new, GROUP_MEMBER)
+        if dynamic and handle and not handle_before and CONTENT_FINALIZER not in finalizers_of(new):
+            self._report("unprotected", f"{named(new)} got handle {handle} without its finalizer")
+
+    # calls
+
+    def _on_call(self, record: CsiCallRecord) -> None:
+        watch = self._watch_call.get(record.method.rpartition("/")[2])
+        fake = self._cluster.drivers.fakes.get(record.driver)
+        if watch is not None and fake is not None:
+            watch(record, fake)
+
+    def _created_snapshot(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        """Whatever was answered: a snapshot that is there for the first time has just been cut."""
+        made = _latest(fake.snapshots(), record.request)
+        if made is None:
+            return
+        backed = Backed(fake.name, made.snapshot_id)
+        if backed in self._cuts:
+            return
+        cut, source = fake.digest_snapshot(made.snapshot_id), fake.digest_volume(made.source_volume_id)
+        self._cuts[backed] = source
+        if cut != source:
+            pair = f"snapshot {made.snapshot_id} and its volume {made.source_volume_id}"
+            self._report("snapshot-bytes", f"{pair} of driver {fake.name} differ at the cut")
+
+    def _created_volume(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        made = _latest(fake.volumes(), record.request)
+        if made is None or Backed(fake.name, made.volume_id) in self._made:
+            return
+        self._made[Backed(fake.name, made.volume_id)] = None
+        source = made.content_source
+        if source is None:
+            return
+        if source.snapshot is not None:
+            origin = next((item for item in fake.snapshots() if item.snapshot_id == source.snapshot.snapshot_id), None)
+            if origin is None or origin.block != made.block:
+                return  # content that changes its mode is packed, so its digest is another
+            wanted, name = self._cuts.get(Backed(fake.name, origin.snapshot_id)), f"snapshot {origin.snapshot_id}"
+        else:
+            assert source.volume is not None
+            parent = next((item for item in fake.volumes() if item.volume_id == source.volume.volume_id), None)
+            if parent is None or parent.block != made.block:
+                return
+            wanted, name = fake.digest_volume(parent.volume_id), f"volume {parent.volume_id}"
+        if wanted is not None and fake.digest_volume(made.volume_id) != wanted:
+            self._report("restored-bytes", f"volume {made.volume_id} of driver {fake.name} differs from its source {name}")
+
+    def _deletes_snapshot(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        handle = str(record.request.get("snapshotId", ""))
+        contents = [
+            content
+            for content in self._cluster.store.list("VolumeSnapshotContent").items
+            if content.spec.driver == fake.name and content_handle(content) == handle
+        ]
+        reasons = [(named(content), _keeps_snapshot(content)) for content in contents]
+        if all(reason for _, reason in reasons):
+            listed = ", ".join(f"{name} {reason}" for name, reason in reasons) or "no content has that handle"
+            self._report("snapshot-deletion", f"DeleteSnapshot {handle} of driver {fake.name}: {listed}")
+
+    def _deletes_volume(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        backed = Backed(fake.name, str(record.request.get("volumeId", "")))
+        for pv in self._cluster.store.list("PersistentVolume").items:
+            if backing_of(pv) == backed and (phase_of(pv) != "Released" or policy_of(pv) != DELETE):
+                state = f"is {phase_of(pv)} with policy {policy_of(pv)}"
+                self._report("volume-deletion", f"DeleteVolume {backed.handle} of driver {fake.name}: {named(pv)} {state}")
+
+    def _report(self, rule: str, text: str) -> None:
+        self._found.append(Violation(rule, text))
+
+
+def _keeps_snapshot(content: VolumeSnapshotContent) -> str:
+    """Why a content's backend snapshot must not be deleted now; empty when it may be."""
+    if not is_deleting(content):
+        return "is not being deleted"
+    if content.spec.deletionPolicy != DELETE:
+        return f"has policy {content.spec.deletionPolicy}"
+    if has_annotation(content, BEING_CREATED):
+        return "has a creation under way"
+    group = content.status.volumeGroupSnapshotHandle if content.status else None
+    return "belongs to a group" if group else ""
+
+
+def _latest(records: list[R], request: Mapping[str, Any]) -> R | None:
+    """The record that a create call is about; the newest are looked at first."""
+    return next((item for item in reversed(records) if item.name == request.get("name")), None)
