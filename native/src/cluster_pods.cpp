@@ -149,6 +149,7 @@ void Cluster::place(PodId id, NodeId row) {
   NodeRow& node = nodes_[row.index()];
   node.pods.push_back(id);
   resources.add(row, pod.used());
+  images.touch(row);
   for (const HostPort& port : pod.program->ports) ports.add(row, port);
   for (const InlineDisk& disk : pod.program->disks) disks.add(row, disk);
   for (const ClaimUse& use : pod.instance.claims) claims.add_user(use.claim, id);
@@ -166,6 +167,7 @@ void Cluster::displace(PodId id) {
   for (const InlineDisk& disk : pod.program->disks) disks.remove(pod.row, disk);
   for (const HostPort& port : pod.program->ports) ports.remove(pod.row, port);
   resources.subtract(pod.row, pod.used());
+  images.touch(pod.row);
   // as upstream: the last pod takes the place of the one that leaves
   const auto at = std::find(node.pods.begin(), node.pods.end(), id);
   *at = node.pods.back();
@@ -199,6 +201,8 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
       pod.instance.is_terminating = read.is_terminating;
       pod.instance.node = read.node;
       pod.assumption = 0;
+      images.touch(pod.row);
+      resources.touch(pod.row);
       return;
     }
     displace(known);

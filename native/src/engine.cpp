@@ -166,6 +166,7 @@ Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector
   decision.node_count = cluster.node_count();
   decision.feasible = NodeMask(cluster.rows());
   cluster.order.refresh(cluster.rows());
+  cluster.images.capture();
   if (cluster.node_count() == 0) return decision;
 
   NodeMask given(cluster.rows());

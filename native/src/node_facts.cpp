@@ -26,36 +26,47 @@ void TaintTable::assign(NodeId row, std::vector<TaintId> taints, std::size_t row
 
 void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
   if (by_row_.size() <= row.index()) by_row_.resize(row.index() + 1);
-  auto& old = by_row_[row.index()];
-  if (old.empty() && images.empty()) return;
-  const auto before = [](const Copy& copy, NodeId wanted) { return copy.row < wanted; };
-  for (const ImageId id : old) {
-    auto& copies = copies_[id.index()];
-    copies.erase(std::lower_bound(copies.begin(), copies.end(), row, before));
-  }
-  old.clear();
-  for (const Listed& image : images) {
-    std::uint32_t id = ids_.find(image.name.value());
-    if (id == FlatMap::kMissing) {
-      id = static_cast<std::uint32_t>(copies_.size());
-      copies_.emplace_back();
-      ids_.set(image.name.value(), id);
+  auto& own = by_row_[row.index()];
+  for (const Held& held : own) --images_[held.image.index()].count;
+  own.clear();
+  for (const Listed& listed : images) {
+    ImageId id = find(listed.name);
+    if (!id.valid()) {
+      id = ImageId(images_.size());
+      images_.emplace_back();
+      ids_.set(listed.name.value(), id.value());
     }
-    auto& copies = copies_[id];
-    const auto at = std::lower_bound(copies.begin(), copies.end(), row, before);
-    if (at != copies.end() && at->row == row) {
-      at->bytes = image.bytes;  // listed twice: the later entry counts
-    } else {
-      copies.insert(at, {row, image.bytes});
-      old.push_back(ImageId(id));
-    }
+    const auto at = std::lower_bound(own.begin(), own.end(), id, [](const Held& held, ImageId wanted) { return held.image < wanted; });
+    if (at != own.end() && at->image == id) continue;
+    own.insert(at, {id, 0});
+    Image& image = images_[id.index()];
+    if (image.count == 0) image.bytes = listed.bytes;
+    ++image.count;
   }
-  ++version_;
+  touch(row);
 }
 
-const std::vector<ImageTable::Copy>* ImageTable::copies(StringId name) const {
-  const std::uint32_t id = ids_.find(name.value());
-  return id == FlatMap::kMissing ? nullptr : &copies_[id];
+void ImageTable::touch(NodeId row) {
+  if (is_touched_.size() <= row.index()) is_touched_.resize(row.index() + 1, 0);
+  if (is_touched_[row.index()] != 0) return;
+  is_touched_[row.index()] = 1;
+  touched_.push_back(row);
+}
+
+void ImageTable::capture() {
+  for (const NodeId row : touched_) {
+    is_touched_[row.index()] = 0;
+    if (row.index() >= by_row_.size()) continue;
+    for (Held& held : by_row_[row.index()]) held.captured_count = images_[held.image.index()].count;
+  }
+  touched_.clear();
+}
+
+const ImageTable::Held* ImageTable::held(NodeId row, ImageId id) const {
+  if (row.index() >= by_row_.size()) return nullptr;
+  const auto& own = by_row_[row.index()];
+  const auto at = std::lower_bound(own.begin(), own.end(), id, [](const Held& entry, ImageId wanted) { return entry.image < wanted; });
+  return at != own.end() && at->image == id ? &*at : nullptr;
 }
 
 void DeclarationTable::assign(NodeId row, std::vector<StringId> names, std::size_t rows) {

@@ -58,27 +58,41 @@ class TaintTable {
   std::uint64_t version_ = 1;
 };
 
-/// Images by the names nodes report, with their sizes there.
+/// Images by the names nodes report. An image has the size that the first node to report it gave. How many nodes have it is captured for
+/// each of them when that node is next looked at after a change of its own (upstream clones a node into its snapshot then), so it may lag
+/// behind where other nodes have changed. Source: spec/scheduling.md 8.10, 12.3.
 class ImageTable {
  public:
-  struct Copy {
-    NodeId row;
-    std::int64_t bytes = 0;
-  };
   struct Listed {
     StringId name;
     std::int64_t bytes = 0;
   };
+  struct Held {
+    ImageId image;
+    std::int32_t captured_count = 0;
+  };
   void assign(NodeId row, const std::vector<Listed>& images);
-  /// Nodes that have the image, nullptr when no node ever had it.
-  [[nodiscard]] const std::vector<Copy>* copies(StringId name) const;
-  [[nodiscard]] std::uint64_t version() const { return version_; }
+  /// The node or its pods changed.
+  void touch(NodeId row);
+  /// Capture the counts of nodes touched since the last call.
+  void capture();
+  [[nodiscard]] ImageId find(StringId name) const { return ImageId(ids_.find(name.value())); }
+  /// Nodes that have it now.
+  [[nodiscard]] std::int32_t count(ImageId id) const { return images_[id.index()].count; }
+  [[nodiscard]] std::int64_t bytes(ImageId id) const { return images_[id.index()].bytes; }
+  /// The node's copy, nullptr when it has none.
+  [[nodiscard]] const Held* held(NodeId row, ImageId id) const;
 
  private:
+  struct Image {
+    std::int64_t bytes = 0;
+    std::int32_t count = 0;
+  };
   FlatMap ids_;
-  std::vector<std::vector<Copy>> copies_;  ///< by ImageId, rows ascending
-  std::vector<std::vector<ImageId>> by_row_;
-  std::uint64_t version_ = 1;
+  std::vector<Image> images_;
+  std::vector<std::vector<Held>> by_row_;  ///< ascending by image
+  std::vector<NodeId> touched_;
+  std::vector<char> is_touched_;
 };
 
 /// Names that nodes declare (kubelet features) and the nodes that declare them.

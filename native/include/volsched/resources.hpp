@@ -55,6 +55,8 @@ class ResourceTable {
   void set_allocatable(NodeId row, const Allocatable& allocatable);
   void add(NodeId row, const Usage& usage) { apply(row, usage, 1); }
   void subtract(NodeId row, const Usage& usage) { apply(row, usage, -1); }
+  /// The node was changed in a way that leaves its numbers alone.
+  void touch(NodeId row) { log_.push(row.value()); }
 
   [[nodiscard]] const std::vector<std::int64_t>& scored_cpu() const { return scored_cpu_; }
   [[nodiscard]] const std::vector<std::int64_t>& scored_memory() const { return scored_memory_; }

@@ -1,7 +1,8 @@
-// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Worked out again only when
-// some node's images or the number of nodes have changed. Source: spec/scheduling.md 8.10.
+// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Kept by row; rows in the resource log are
+// worked out again, all of them when the number of nodes has changed. Source: spec/scheduling.md 8.10.
 
 #include <algorithm>
+#include <span>
 
 #include "volsched/plugin.hpp"
 
@@ -14,10 +15,9 @@ constexpr std::int64_t kBytesMin = 23 * kMebibyte;
 constexpr std::int64_t kBytesMaxPerImage = 1000 * kMebibyte;
 
 struct ImageCache final : PluginCache {
-  std::uint64_t version = 0;
+  std::uint64_t cursor = 0;
   std::uint64_t node_generation = 0;
   std::vector<std::int32_t> score;  ///< by row
-  bool has_any = false;
 };
 
 class ImageLocality final : public Plugin {
@@ -29,34 +29,41 @@ class ImageLocality final : public Plugin {
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
     const Cluster& cluster = cycle.cluster;
     ImageCache& cache = cycle.cache<ImageCache>(id());
-    if (cache.version != cluster.images.version() || cache.node_generation != cluster.node_generation())
-      refresh(cycle, cache);
-    return cache.has_any ? ScoreColumn{cache.score.data(), 0} : ScoreColumn{};
+    std::vector<ImageId> wanted;
+    bool has_any = false;
+    for (const StringId image : cycle.program.images) {
+      wanted.push_back(cluster.images.find(image));
+      has_any = has_any || (wanted.back().valid() && cluster.images.count(wanted.back()) > 0);
+    }
+    if (!has_any) {
+      cache.node_generation = 0;  // what is kept falls behind: all of it is worked out when it is next wanted
+      return {};
+    }
+    const auto refresh = [&](std::uint32_t row) { cache.score[row] = score_of(cluster, wanted, NodeId(row)); };
+    const bool is_current = cache.node_generation == cluster.node_generation();
+    cache.node_generation = cluster.node_generation();
+    cache.score.resize(cluster.rows());
+    const auto refresh_if_current = [&](std::uint32_t row) {
+      if (is_current) refresh(row);
+    };
+    if (!cluster.resources.log().replay(cache.cursor, refresh_if_current) || !is_current) {
+      for (std::uint32_t row = 0; row < cluster.rows(); ++row) refresh(row);
+    }
+    return {cache.score.data(), 0};
   }
 
  private:
-  static void refresh(Cycle& cycle, ImageCache& cache) {
-    const Cluster& cluster = cycle.cluster;
-    cache.version = cluster.images.version();
-    cache.node_generation = cluster.node_generation();
-    cache.has_any = false;
-    std::vector<std::int64_t> sums;
-    for (const StringId image : cycle.program.images) {
-      const auto* copies = cluster.images.copies(image);
-      if (copies == nullptr || copies->empty()) continue;
-      if (sums.empty()) sums.assign(cluster.rows(), 0);
-      const double spread = static_cast<double>(copies->size()) / static_cast<double>(cluster.node_count());
-      for (const ImageTable::Copy& copy : *copies)
-        sums[copy.row.index()] += static_cast<std::int64_t>(static_cast<double>(copy.bytes) * spread);
+  static std::int32_t score_of(const Cluster& cluster, std::span<const ImageId> wanted, NodeId row) {
+    std::int64_t sum = 0;
+    for (const ImageId image : wanted) {
+      const ImageTable::Held* held = image.valid() ? cluster.images.held(row, image) : nullptr;
+      if (held == nullptr) continue;
+      const double spread = static_cast<double>(held->captured_count) / static_cast<double>(cluster.node_count());
+      sum += static_cast<std::int64_t>(static_cast<double>(cluster.images.bytes(image)) * spread);
     }
-    if (sums.empty()) return;
-    cache.has_any = true;
-    cache.score.resize(cluster.rows());
-    const std::int64_t most = kBytesMaxPerImage * static_cast<std::int64_t>(cycle.program.images.size());
-    for (std::size_t row = 0; row < sums.size(); ++row) {
-      const std::int64_t bytes = std::clamp(sums[row], kBytesMin, most);
-      cache.score[row] = static_cast<std::int32_t>(100 * (bytes - kBytesMin) / (most - kBytesMin));
-    }
+    const std::int64_t most = kBytesMaxPerImage * static_cast<std::int64_t>(wanted.size());
+    const std::int64_t bytes = std::clamp(sum, kBytesMin, most);
+    return static_cast<std::int32_t>(100 * (bytes - kBytesMin) / (most - kBytesMin));
   }
 };
 
