@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 CALLS = {"CreateVolume", "DeleteVolume", "CreateSnapshot", "DeleteSnapshot", "ListSnapshots"}
@@ -51,23 +49,71 @@ def project(o):
         if SELECTED_NODE in out["annotations"] and not spec.get("volumeName"):
             out["annotations"][SELECTED_NODE] = "set"  # of a claim no volume was made for: one of equal nodes
     if kind == "Pod":
-        out |= {"node": spec.get("nodeName"), "phase": st.get("phase"), "nominated": bool(st.get("nominatedNodeName")),
-                "zone": {k: v for k, v in (m.get("labels") or {}).items() if k.startswith("topology.kubernetes.io/")},
-                "scheduled": [(c["status"], c.get("reason"), c.get("message")) for c in st.get("conditions") or [] if c["type"] == "PodScheduled" and c["status"] == "False"]}
+        out |= {
+            "node": spec.get("nodeName"),
+            "phase": st.get("phase"),
+            "nominated": bool(st.get("nominatedNodeName")),
+            "zone": {k: v for k, v in (m.get("labels") or {}).items() if k.startswith("topology.kubernetes.io/")},
+            "scheduled": [
+                (c["status"], c.get("reason"), c.get("message"))
+                for c in st.get("conditions") or []
+                if c["type"] == "PodScheduled" and c["status"] == "False"
+            ],
+        }
     elif kind == "PersistentVolumeClaim":
-        out |= {"volume": spec.get("volumeName"), "class": spec.get("storageClassName"), "request": spec.get("resources", {}).get("requests"), "source": (spec.get("dataSource") or {}).get("name"),
-                "source_ref": (spec.get("dataSourceRef") or {}).get("name"), "volume_mode": spec.get("volumeMode"), "phase": st.get("phase"), "capacity": st.get("capacity"), "modes": st.get("accessModes"),
-                "unused": [(c["status"], c.get("reason"), c.get("message")) for c in st.get("conditions") or [] if c["type"] == "Unused"]}
+        out |= {
+            "volume": spec.get("volumeName"),
+            "class": spec.get("storageClassName"),
+            "request": spec.get("resources", {}).get("requests"),
+            "source": (spec.get("dataSource") or {}).get("name"),
+            "source_ref": (spec.get("dataSourceRef") or {}).get("name"),
+            "volume_mode": spec.get("volumeMode"),
+            "phase": st.get("phase"),
+            "capacity": st.get("capacity"),
+            "modes": st.get("accessModes"),
+            "unused": [(c["status"], c.get("reason"), c.get("message")) for c in st.get("conditions") or [] if c["type"] == "Unused"],
+        }
     elif kind == "PersistentVolume":
         csi = spec.get("csi") or {}
-        out |= {"claim": ref(spec.get("claimRef")), "class": spec.get("storageClassName"), "capacity": spec.get("capacity"), "modes": spec.get("accessModes"), "reclaim": spec.get("persistentVolumeReclaimPolicy"), "volume_mode": spec.get("volumeMode"),
-                "affinity": spec.get("nodeAffinity"), "driver": csi.get("driver"), "handle": csi.get("volumeHandle"), "fs": csi.get("fsType"), "phase": st.get("phase")}
+        out |= {
+            "claim": ref(spec.get("claimRef")),
+            "class": spec.get("storageClassName"),
+            "capacity": spec.get("capacity"),
+            "modes": spec.get("accessModes"),
+            "reclaim": spec.get("persistentVolumeReclaimPolicy"),
+            "volume_mode": spec.get("volumeMode"),
+            "affinity": spec.get("nodeAffinity"),
+            "driver": csi.get("driver"),
+            "handle": csi.get("volumeHandle"),
+            "fs": csi.get("fsType"),
+            "phase": st.get("phase"),
+        }
     elif kind == "VolumeSnapshot":
-        out |= {"generation": m.get("generation"), "source": spec.get("source"), "class": spec.get("volumeSnapshotClassName"), "content": st.get("boundVolumeSnapshotContentName"), "ready": st.get("readyToUse"),
-                "size": st.get("restoreSize"), "created": bool(st.get("creationTime")), "error": (st.get("error") or {}).get("message")}
+        out |= {
+            "generation": m.get("generation"),
+            "source": spec.get("source"),
+            "class": spec.get("volumeSnapshotClassName"),
+            "content": st.get("boundVolumeSnapshotContentName"),
+            "ready": st.get("readyToUse"),
+            "size": st.get("restoreSize"),
+            "created": bool(st.get("creationTime")),
+            "error": (st.get("error") or {}).get("message"),
+        }
     elif kind == "VolumeSnapshotContent":
-        out |= {"generation": m.get("generation"), "source": spec.get("source"), "source_mode": spec.get("sourceVolumeMode"), "snapshot": ref(spec.get("volumeSnapshotRef")), "driver": spec.get("driver"), "policy": spec.get("deletionPolicy"), "class": spec.get("volumeSnapshotClassName"),
-                "handle": st.get("snapshotHandle"), "ready": st.get("readyToUse"), "size": st.get("restoreSize"), "created": bool(st.get("creationTime")), "error": (st.get("error") or {}).get("message")}
+        out |= {
+            "generation": m.get("generation"),
+            "source": spec.get("source"),
+            "source_mode": spec.get("sourceVolumeMode"),
+            "snapshot": ref(spec.get("volumeSnapshotRef")),
+            "driver": spec.get("driver"),
+            "policy": spec.get("deletionPolicy"),
+            "class": spec.get("volumeSnapshotClassName"),
+            "handle": st.get("snapshotHandle"),
+            "ready": st.get("readyToUse"),
+            "size": st.get("restoreSize"),
+            "created": bool(st.get("creationTime")),
+            "error": (st.get("error") or {}).get("message"),
+        }
     else:
         return None
     return out
@@ -84,8 +130,13 @@ def objects(stage):
 
 def event_keys(events):
     """Without what depends on the moment: the 15 s resync, node heartbeats, lost races for one object."""
-    return {tuple(e.get(k) or "" for k in ("source", "type", "reason", "kind", "namespace", "name", "message")) for e in events
-            if e.get("reason") != "WaitForPodScheduled" and e.get("kind") != "Node" and "the object has been modified" not in e.get("message", "")}
+    return {
+        tuple(e.get(k) or "" for k in ("source", "type", "reason", "kind", "namespace", "name", "message"))
+        for e in events
+        if e.get("reason") != "WaitForPodScheduled"
+        and e.get("kind") != "Node"
+        and "the object has been modified" not in e.get("message", "")
+    }
 
 
 def raced(event, timeline):
@@ -128,4 +179,3 @@ def differences(story, output):
     a, b = call_keys(story["csi_calls"]), call_keys(output.get("csi_calls", []))
     if a != b:
         yield f"CSI calls: want {a} got {b}"
-

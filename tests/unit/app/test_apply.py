@@ -14,7 +14,6 @@ from volsched.app.apply import LAST_APPLIED, apply, merge_patch
 from volsched.env import Uids, VirtualClock
 from volsched.store import Store
 
-
 # fmt: off
 MERGES = [
     ({},               {"a": 1},         {"a": 1},               {}),
