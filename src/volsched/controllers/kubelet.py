@@ -149,7 +149,7 @@ class Kubelet:
             PodRow.STEADY: self._adopt,
             PodRow.STOP: self._stop,
             PodRow.CLEAN: self._clean,
-            PodRow.ENDED: self._leave,
+            PodRow.ENDED: self._rest,
             PodRow.ORPHAN: self._clean_orphan,
             PodRow.GONE: self._leave,
         }
@@ -172,6 +172,7 @@ class Kubelet:
             yield _item(obj)
             if event.change is Change.DELETED:
                 self._unmounted.discard(uid_of(obj))
+                yield from self._forget(obj)
         elif event.kind == "Node":
             yield WorkItem("nodes", name)
             if serves(obj) and not serves(old):
@@ -190,6 +191,17 @@ class Kubelet:
                 yield from self._waiting_for_claim(reference.namespace or "", reference.name or "")
         else:
             yield from (item for items in self._waiting.values() for item in items)
+
+    def _forget(self, pod: Pod) -> Iterator[WorkItem]:
+        """A pod that is gone waits for nothing, and what was reported in use for it may not be: it need not have mounted anything."""
+        node = (pod.spec.nodeName if pod.spec else None) or ""
+        waiting = self._waiting.get(node)
+        if waiting is not None:
+            waiting.pop(_item(pod), None)
+            if not waiting:
+                del self._waiting[node]
+        if node:
+            yield WorkItem("nodes", node)
 
     def _index(self, old: Pod | None, event: WatchEvent) -> None:
         place = (event.key.namespace, event.key.name)
@@ -247,6 +259,12 @@ class Kubelet:
     def _leave(self, subject: Incarnation) -> Steps[Done | Requeue]:
         self._stop_waiting(subject)
         yield from ()
+        return DONE
+
+    def _rest(self, subject: Incarnation) -> Steps[Done | Requeue]:
+        """A pod may end before it has mounted anything, or all of it: what was reported in use for it no longer is."""
+        self._stop_waiting(subject)
+        yield from self._settle_in_use(subject.node)
         return DONE
 
     def _adopt(self, subject: Incarnation) -> Steps[Done | Requeue]:
@@ -411,6 +429,7 @@ class Kubelet:
         node: Node | None = self._view.get("Node", "", name)
         if node is None or not serves(node) or not in_use_on(node):
             return
+
         def change(current: Node) -> Update | None:
             present = list((current.status.volumesInUse if current.status else None) or ())
             used = self._in_use(name)  # as of now: a pod may have come while another write was refused

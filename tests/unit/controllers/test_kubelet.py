@@ -389,6 +389,27 @@ def test_attached_before_mounted_and_unmounted_before_detached() -> None:
     assert not node.status.volumesInUse and not node.status.volumesAttached
 
 
+@pytest.mark.parametrize("how", ["removed by force", "ended"])
+def test_pod_that_goes_before_it_could_mount_leaves_nothing_in_use(how: str) -> None:
+    driver = Driver()
+    made = world(driver=driver, attach=True)
+    volume(made)
+    driver.refuse = CsiError(CsiCode.INTERNAL, "no")
+    made.create(make_pod(claims=["data"], node="n1"))
+    made.settle(seconds=1)
+    assert made.get("Node", "n1").status.volumesInUse
+    if how == "ended":
+        pod = made.get("Pod", "pod")
+        made.edit(replace(pod, status=replace(pod.status, phase="Failed")), subresource="status")
+    else:
+        made.delete("Pod", "pod", grace=0)
+    driver.refuse = None
+    made.settle(seconds=10)
+    node = made.get("Node", "n1")
+    assert not node.status.volumesInUse and not node.status.volumesAttached
+    assert driver.attached == {}
+
+
 def test_attach_that_does_not_come_is_told_after_two_minutes() -> None:
     made = world()
     made.edit(replace(made.get("CSIDriver", DRIVER), spec=replace(made.get("CSIDriver", DRIVER).spec, attachRequired=True)))
