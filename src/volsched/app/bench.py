@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,17 @@ from volsched.errors import InputError
 from volsched.ports import Clock
 
 
-class Workload(NamedTuple):
-    """A loaded cluster: how many nodes it has, and the pods still to be placed, in file order."""
+@dataclass
+class Workload:
+    """A loaded cluster: how many nodes it has, the pods to be placed, in file order, and how many of them have been."""
 
     nodes: int
     pending: list[Any]
+    attempted: int = 0
+
+    def progress(self) -> str:
+        """One line for a progress display."""
+        return f"{self.attempted:,} of {len(self.pending):,} pods on {self.nodes:,} nodes"
 
 
 class BenchResult(NamedTuple):
@@ -80,7 +87,7 @@ def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
 
 
 def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None]) -> Workload:
-    """Fill an engine from a workload file."""
+    """Fill an engine from a workload file. Raises InputError for a file without nodes or without pods to place."""
     nodes, pending = 0, []
     for obj in read_objects(path, warn=warn):
         kind = key_of(obj).kind
@@ -89,6 +96,9 @@ def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None]) -
             continue
         nodes += kind == "Node"
         engine.upsert(obj)
+    for what, count in (("Node", nodes), ("pending Pod, one without spec.nodeName", len(pending))):
+        if not count:
+            raise InputError(f"there is no {what}, so there is nothing to measure", source=str(path))
     return Workload(nodes, pending)
 
 
@@ -107,6 +117,7 @@ def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s
             scheduled += 1
         end = clock.now_ns()
         took.append(end - start)
+        workload.attempted = len(took)
         placements.update(f"{pod.metadata.namespace or 'default'}/{pod.metadata.name} {node or ''}\n".encode())
         if limit_s is not None and end - begun > limit_s * 1e9:
             break

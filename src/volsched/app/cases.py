@@ -51,6 +51,12 @@ def read_lines(source: Path | BinaryIO, *, name: str | None = None) -> Iterator[
 
     Raises InputError at the first line that is no case; those before it have been given out by then.
     """
+    for _, case in read_numbered(source, name=name):
+        yield case
+
+
+def read_numbered(source: Path | BinaryIO, *, name: str | None = None) -> Iterator[tuple[int, dict[str, Json]]]:
+    """Cases as `read_lines` gives them, each with the number of its line."""
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
         stream: BinaryIO = source.open("rb") if isinstance(source, Path) else source
@@ -61,7 +67,7 @@ def read_lines(source: Path | BinaryIO, *, name: str | None = None) -> Iterator[
         try:
             for number, line in enumerate(_decompressed(stream), start=1):
                 if line.strip():
-                    yield _case_of(line, label, number)
+                    yield number, _case_of(line, label, number)
         except (OSError, EOFError, zlib.error) as problem:
             raise InputError(f"cannot be read on: {problem}", source=label, line=number + 1) from problem
     finally:

@@ -170,9 +170,13 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
         narrator.fact("pod", _state(cluster, restore_pod))
         narrator.fact("claim", _state(cluster, restore_claim))
         if cluster.current(restore_pod).status.phase != "Running":
-            raise InputError(f"the story cannot go on, {key_of(restore_pod)} is not Running: {_message(cluster, restore_pod)}", source=str(folder))
+            raise InputError(
+                f"the story cannot go on, {key_of(restore_pod)} is not Running: {_message(cluster, restore_pod)}", source=str(folder)
+            )
         restored = _digest(payload(restore_pod, restore_claim))
-        narrator.fact("read back", f"SHA-256 {restored}, {'the bytes of the snapshot' if restored == before else 'NOT the bytes of the snapshot'}")
+        narrator.fact(
+            "read back", f"SHA-256 {restored}, {'the bytes of the snapshot' if restored == before else 'NOT the bytes of the snapshot'}"
+        )
 
         narrator.chapter("The snapshot deleted, its content with it")
         kind, namespace, name = key_of(snapshot)
@@ -221,6 +225,12 @@ def _state(cluster: Cluster, obj: Any) -> str:
         volume = stored.spec.volumeName
         return f"{name} {stored.status.phase}" + (f", volume {volume}, {(stored.status.capacity or {}).get('storage')}" if volume else "")
     status = stored.status
-    content = cluster.store.raw(key_of(stored)._replace(kind="VolumeSnapshotContent", namespace="", name=(status.boundVolumeSnapshotContentName or "") if status else ""))
+    content = cluster.store.raw(
+        key_of(stored)._replace(
+            kind="VolumeSnapshotContent", namespace="", name=(status.boundVolumeSnapshotContentName or "") if status else ""
+        )
+    )
     handle = content.status.snapshotHandle if content is not None and content.status else None
-    return f"{name} {'ready to use' if status and status.readyToUse else 'not ready'}" + (f", handle {handle}, {status.restoreSize}" if handle else "")
+    return f"{name} {'ready to use' if status and status.readyToUse else 'not ready'}" + (
+        f", handle {handle}, {status.restoreSize}" if handle else ""
+    )

@@ -10,78 +10,99 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import click
 
-from volsched.errors import EngineError, VolschedError
+from volsched.errors import ApiError, EngineError, VolschedError
 
-# command -> module of volsched.cli that defines a click command of that name (csi: a group)
+# command -> (module of volsched.cli that defines a click command of that name, what the overview says of it)
 COMMANDS: Final = {
-    "apply": "objects",
-    "bench": "bench",
-    "csi": "csi",
-    "delete": "objects",
-    "demo": "demo",
-    "describe": "objects",
-    "events": "objects",
-    "explain": "explain",
-    "get": "objects",
-    "rehearse": "rehearse",
-    "run": "run",
-    "verdict": "verdict",
+    "apply": ("apply", "Create or change objects, then let the cluster settle."),
+    "bench": ("bench", "Time decide and assume for every pending pod of a file."),
+    "completion": ("completion", "Print the completion script of a shell."),
+    "csi": ("csi", "The fake CSI driver as a process of its own."),
+    "delete": ("apply", "Delete objects, then let the cluster settle."),
+    "demo": ("demo", "Play the main story, driver on a real socket."),
+    "describe": ("get", "Show objects in full, with their events."),
+    "events": ("get", "List events."),
+    "explain": ("explain", "Say why a pod can or cannot run where."),
+    "get": ("get", "Show objects as tables, names, JSON or YAML."),
+    "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
+    "run": ("run", "Load manifests, run until idle, print what happened."),
+    "verdict": ("verdict", "Decide recorded cases."),
 }
+INPUT_WRONG: Final = 1
 INTERNAL_ERROR: Final = 3
+INTERRUPTED: Final = 130
 
 
-class _Lazy(click.Group):
-    """A group that imports a subcommand's module when it is needed."""
+class _Commands(click.Group):
+    """A group that imports a subcommand's module when it is needed, and turns exceptions into exit codes and one clear line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        row = COMMANDS.get(cmd_name)
+        if row is None:
             return None
-        loaded = importlib.import_module(f"volsched.cli.{module}_command")
-        command: click.Command = getattr(loaded, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"volsched.cli.{row[0]}_command"), cmd_name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # the reader has gone (`volsched events | head`), which is its right; the interpreter shall not complain while it flushes
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
+
+    def main(  # type: ignore[override]  # ends the process in every case
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, standalone_mode: bool = True, **extra: Any
+    ) -> NoReturn:
+        try:
+            code = super().main(args, prog_name or "volsched", standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            print("interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except EngineError as error:
+            _internal(error)
+        except VolschedError as error:
+            print(said(error), file=sys.stderr)
+            sys.exit(INPUT_WRONG)
+        except Exception as error:  # the last resort: anything unforeseen is ours to hear of
+            _internal(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="volsched", prog_name="volsched", message="%(prog)s %(version)s")
 def cli() -> None:
     """Kubernetes storage scheduling, embedded: decide, explain, provision, snapshot and restore, without a cluster."""
 
 
-def main() -> None:
-    """Entry point: turns exceptions into exit codes and one clear line."""
-    try:
-        cli.main(prog_name="volsched", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except BrokenPipeError:
-        # the reader has gone (`volsched events | head`); keep the interpreter from complaining while it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except EngineError as error:
-        _internal(error)
-    except VolschedError as error:
-        reason = getattr(error, "reason", None)
-        prefix = f"Error from server ({reason})" if reason and getattr(error, "kind", None) is not None else "error"
-        print(f"{prefix}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except Exception as error:  # the last resort: anything unforeseen is ours to hear of
-        _internal(error)
+def said(error: VolschedError) -> str:
+    """An exception as the one line a user reads; a refusal of the API server begins as kubectl prints it."""
+    return f"Error from server ({error.reason}): {error}" if isinstance(error, ApiError) else f"error: {error}"
 
 
-def _internal(error: BaseException) -> None:
+def main() -> NoReturn:
+    """Entry point."""
+    cli.main()
+
+
+def _internal(error: BaseException) -> NoReturn:
     traceback.print_exception(error, file=sys.stderr)
     print(
         f"volsched: internal error: {type(error).__name__}: {error}\n"

@@ -10,16 +10,15 @@ import click
 from volsched.app.bench import bench as run_bench
 from volsched.app.bench import load
 from volsched.app.engines import make_engine
-from volsched.cli.common import engine_option, warn
+from volsched.cli.common import engine_option, tie_break_option, warn
+from volsched.cli.progress import showing
 from volsched.env import RealClock
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--limit", type=click.FloatRange(min=0), metavar="S", help="Stop after this many seconds.")
-@click.option(
-    "--tie-break", type=click.Choice(["first", "name", "random", "kube"]), default="first", show_default=True, help="Among equal totals."
-)
+@tie_break_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For --tie-break random.")
 @engine_option
 def bench(file: Path, limit: float | None, tie_break: str, seed: int, engine: str) -> None:
@@ -28,5 +27,8 @@ def bench(file: Path, limit: float | None, tie_break: str, seed: int, engine: st
     FILE holds a cluster and pending pods, as JSON lines or manifests, objects with their status. Loading is not timed.
     """
     chosen = make_engine(engine, tie_break=tie_break, seed=seed)  # type: ignore[arg-type]
-    workload = load(file, chosen, warn=warn)
-    print(json.dumps(run_bench(chosen, workload, RealClock(), limit_s=limit)._asdict()))
+    with showing(f"loading {file}") as progress:
+        workload = load(file, chosen, warn=warn)
+        progress.watch(workload)
+        result = run_bench(chosen, workload, RealClock(), limit_s=limit)
+    print(json.dumps(result._asdict()))

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from volsched.api.edit import is_deleting, labels_of
 from volsched.api.kinds import meta
+from volsched.cache.explain import affinity_text as selector_text
 
 NONE: Final = "<none>"
 UNSET: Final = "<unset>"
@@ -152,23 +153,16 @@ def _topology(obj: Any, _now_ns: int) -> str:
 
 
 def affinity_text(pv: Any) -> str:
-    """Where a volume can be reached from, in one line: `zone in [a]`; alternatives joined by ` | `."""
-    required = pv.spec.nodeAffinity.required if pv.spec.nodeAffinity else None
-    if required is None:
-        return NONE
-    return " | ".join(
-        ", ".join(
-            f"{e.key} {e.operator.lower()} [{','.join(e.values or ())}]" if e.values else f"{e.key} {e.operator}"
-            for e in [*(term.matchExpressions or ()), *(term.matchFields or ())]
-        )
-        for term in required.nodeSelectorTerms or ()
-    )
+    """Where a volume can be reached from, in one line."""
+    return selector_text(pv.spec.nodeAffinity.required if pv.spec.nodeAffinity else None) or NONE
 
 
 def _default_class(suffix: str) -> Callable[[Any, int], str]:
     def name(obj: Any, _now_ns: int) -> str:
         annotations = meta(obj).annotations or {}
-        default = any(annotations.get(f"{prefix}{suffix}") == "true" for prefix in ("storageclass.", "storageclass.beta.", "snapshot.storage."))
+        default = any(
+            annotations.get(f"{prefix}{suffix}") == "true" for prefix in ("storageclass.", "storageclass.beta.", "snapshot.storage.")
+        )
         return f"{meta(obj).name} (default)" if default else str(meta(obj).name)
 
     return name
@@ -195,6 +189,19 @@ def _csinode_detail(obj: Any, _now_ns: int) -> str:
     return ", ".join(driver.name + limit(driver) for driver in obj.spec.drivers or ()) or NONE
 
 
+def event_row(event: Any, now_ns: int) -> list[str]:
+    """LAST SEEN, TYPE, REASON, OBJECT, MESSAGE as `kubectl events` prints them."""
+    seen = age(event.lastTimestamp, now_ns)
+    if (event.count or 1) > 1:
+        seen += f" (x{event.count} over {age(event.firstTimestamp, now_ns)})"
+    target = event.involvedObject
+    return [seen, event.type or "", event.reason or "", f"{target.kind}/{target.name}", event.message or ""]
+
+
+def _restarts(pod: Any, _now_ns: int) -> str:
+    return str(sum(container.restartCount for container in (pod.status.containerStatuses if pod.status else None) or ()))
+
+
 def _attached(obj: Any, _now_ns: int) -> str:
     return _text(bool(obj.status and obj.status.attached))
 
@@ -207,7 +214,7 @@ _MODE: Final = Column("VOLUMEMODE", _field("spec", "volumeMode"), wide=True)
 # fmt: off
 COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "Pod": (
-        _NAME, Column("READY", _ready), Column("STATUS", lambda pod, _now: pod_status(pod)), _AGE,
+        _NAME, Column("READY", _ready), Column("STATUS", lambda pod, _now: pod_status(pod)), Column("RESTARTS", _restarts), _AGE,
         Column("NODE", _field("spec", "nodeName", empty=NONE), wide=True),
         Column("NOMINATED NODE", _field("status", "nominatedNodeName", empty=NONE), wide=True),
     ),
@@ -262,6 +269,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("NAME", _default_class("kubernetes.io/is-default-class")), Column("DRIVER", _field("driver")),
         Column("DELETIONPOLICY", _field("deletionPolicy")), _AGE,
     ),
+    "VolumeAttributesClass": (_NAME, Column("DRIVERNAME", _field("driverName")), _AGE),
     "Namespace": (_NAME, Column("STATUS", _field("status", "phase", empty="Active")), _AGE),
     "PriorityClass": (
         _NAME, Column("VALUE", _field("value")), Column("GLOBAL-DEFAULT", _field("globalDefault", empty="false")), _AGE,

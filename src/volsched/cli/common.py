@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from volsched.api.kinds import KINDS, Kind, kind_named
+from volsched.api.documents import TEXT_BYTES_MAX, TextError, decoded_text, text_error
+from volsched.api.edit import with_metadata
+from volsched.api.kinds import KINDS, Kind, kind_named, kind_of, meta
+from volsched.api.manifest import Loaded, load_files, load_text
 from volsched.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
-DEFAULT_STATE = "volsched.db"
+DEFAULT_STATE: Final = "volsched.db"
+STANDARD_INPUT: Final = "standard input"
+_DASH: Final = Path("-")
 
 
 def warn(text: str) -> None:
     """A warning as kubectl prints one."""
     print(f"Warning: {text}", file=sys.stderr)
+
+
+# options
 
 
 def state_option(function: F) -> F:
@@ -34,10 +44,15 @@ def state_option(function: F) -> F:
     )(function)
 
 
+def namespace_option(text: str) -> Callable[[F], F]:
+    """-n alone."""
+    return click.option("-n", "--namespace", default="default", show_default=True, help=text)
+
+
 def namespace_options(function: F) -> F:
     """-n and -A."""
     function = click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")(function)
-    return click.option("-n", "--namespace", default="default", show_default=True, help="Namespace.")(function)
+    return namespace_option("Namespace.")(function)
 
 
 def files_option(*, required: bool) -> Callable[[F], F]:
@@ -53,6 +68,11 @@ def files_option(*, required: bool) -> Callable[[F], F]:
     )
 
 
+def selector_option(function: F) -> F:
+    """-l."""
+    return click.option("-l", "--selector", help="Label selector: a=b, c!=d, e in (x,y), f, !g.")(function)
+
+
 def output_option(*choices: str) -> Callable[[F], F]:
     """-o."""
     return click.option("-o", "--output", type=click.Choice(choices), help="Output format.")
@@ -64,24 +84,81 @@ def engine_option(function: F) -> F:
         "--engine",
         type=click.Choice(["native", "reference"]),
         default="native",
+        envvar="VOLSCHED_ENGINE",
         show_default=True,
+        show_envvar=True,
         help="native: the C++ engine. reference: its slow, readable Python twin, which answers the same.",
     )(function)
+
+
+def tie_break_option(function: F) -> F:
+    """--tie-break."""
+    return click.option(
+        "--tie-break",
+        type=click.Choice(["first", "name", "random", "kube"]),
+        default="first",
+        show_default=True,
+        help="Which of several nodes with the highest total is taken.",
+    )(function)
+
+
+# manifests
+
+
+def loaded(files: Sequence[Path], *, passed_to: str, namespace: str = "default") -> list[Loaded]:
+    """Objects of manifests, `-` read from standard input; those that name no namespace get this one. Raises InputError, also for none."""
+    found: list[Loaded] = []
+    for path in files:
+        found += _of_standard_input() if path == _DASH else load_files([path], warn=warn)
+    if not found:
+        raise InputError(f"no objects passed to {passed_to}", source=", ".join(STANDARD_INPUT if f == _DASH else str(f) for f in files))
+    if namespace == "default":
+        return found
+    return [item._replace(object=_in(item.object, namespace)) for item in found]
+
+
+def _in(obj: Any, namespace: str) -> Any:
+    if not kind_of(obj).namespaced or meta(obj).namespace:
+        return obj
+    return with_metadata(obj, namespace=namespace)
+
+
+def _of_standard_input() -> list[Loaded]:
+    raw = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
+    if len(raw) > TEXT_BYTES_MAX:
+        raise InputError(f"more than the {TEXT_BYTES_MAX} bytes read at once; split it", source=STANDARD_INPUT)
+    try:
+        text = decoded_text(raw)
+    except TextError as error:
+        raise text_error(error, STANDARD_INPUT) from None
+    return load_text(text, source=STANDARD_INPUT, warn=warn)
+
+
+# TYPE NAME
 
 
 def kind_or_fail(word: str) -> Kind:
     """The kind a user typed. Raises InputError naming what is known."""
     kind = kind_named(word)
-    if kind is None:
-        known = ", ".join(sorted(row.plural for row in KINDS.values()))
-        raise InputError(f'the server doesn\'t have a resource type "{word}"; known: {known}')
-    return kind
+    if kind is not None:
+        return kind
+    plurals = sorted(row.plural for row in KINDS.values())
+    near = difflib.get_close_matches(word.lower(), [*plurals, *(short for row in KINDS.values() for short in row.short)], n=2, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(plurals)}"
+    raise InputError(f'the server doesn\'t have a resource type "{word}"; {hint}')
 
 
-def resources(words: tuple[str, ...]) -> list[tuple[Kind, str | None]]:
+def complete_kinds(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Shell completion of TYPE."""
+    head, comma, word = incomplete.rpartition(",")
+    names = sorted(row.plural for row in KINDS.values())
+    return [CompletionItem(head + comma + name) for name in names if name.startswith(word.lower())]
+
+
+def resources(words: tuple[str, ...], *, also: str = "") -> list[tuple[Kind, str | None]]:
     """What kubectl's TYPE[,TYPE] [NAME…] | TYPE/NAME … means: (kind, name) pairs, name None for all of a kind."""
     if not words:
-        raise click.UsageError("say what: TYPE [NAME...], TYPE/NAME or -f FILE")
+        raise click.UsageError(f"say what: TYPE [NAME...] or TYPE/NAME...{also}")
     if all("/" in word for word in words):
         pairs: list[tuple[Kind, str | None]] = []
         for word in words:

@@ -18,16 +18,16 @@ def csi() -> None:
 @csi.command()
 @click.option("--endpoint", required=True, envvar="CSI_ENDPOINT", show_envvar=True, help="unix:///PATH of the socket.")
 @click.option(
-    "--state", type=click.Path(dir_okay=False, path_type=Path), help="SQLite file that survives a restart; data goes to STATE.data beside it."
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="SQLite file that survives a restart; data goes to STATE.data beside it.",
 )
 @click.option("--zones", default="", metavar="a,b,c", help="Zones volumes are made in; without them they are reachable from everywhere.")
 @click.option("--profile", type=click.Choice(PROFILES), default="full", show_default=True, help="full: every capability.")
 @click.option("--name", default="", help="Driver name [default: the profile's].")
 @click.option("--node-id", default="", help="The node this process is on [default: host name].")
 @click.option("--max-volumes-per-node", type=click.IntRange(min=0), default=0, help="Attach limit, 0 = none.")
-def serve(
-    endpoint: str, state: Path | None, zones: str, profile: str, name: str, node_id: str, max_volumes_per_node: int
-) -> None:
+def serve(endpoint: str, state: Path | None, zones: str, profile: str, name: str, node_id: str, max_volumes_per_node: int) -> None:
     """Serve Identity, Controller and Node in real time until SIGTERM."""
     try:
         from volsched.csi.server import serve as run

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.resources
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 import click
 
+from volsched.cli import terminal
 from volsched.cli.common import warn
-from volsched.cli.output import shade
+from volsched.cli.layout import wrapped
 from volsched.errors import InputError
 
 
@@ -41,13 +41,12 @@ def demo(story: Path | None, seed: int) -> None:
     def chapter(title: str) -> None:
         nonlocal number
         number += 1
-        print(f"{'' if number == 1 else chr(10)}{shade(f'{number}. {title}', 'bold')}")
+        print(f"{'' if number == 1 else chr(10)}{terminal.shade(f'{number}. {title}', 'bold')}", flush=True)
 
     def fact(label: str, text: str) -> None:
-        colour = "wait" if "Pending" in text else "good" if label in ("pod", "snapshot", "read back") else "dim" if label == "apply" else ""
-        wrapped = textwrap.wrap(text, width=118, break_long_words=False, break_on_hyphens=False) or [""]
-        for index, line in enumerate(wrapped):
-            print(f"   {label if index == 0 else '':<12} {shade(line, colour) if colour else line}")
+        how = "wait" if "Pending" in text else "good" if label in ("pod", "snapshot", "read back") else "dim" if label == "apply" else ""
+        first = f"   {label:<12} "
+        print(terminal.shade(wrapped(text, terminal.width(), first=first, indent=" " * len(first)), how), flush=True)
 
     with tempfile.TemporaryDirectory(prefix="volsched-") as folder:
         outcome = play(story or _shipped(), Path(folder), Narrator(chapter, fact), warn=warn, seed=seed)

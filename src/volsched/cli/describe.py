@@ -6,14 +6,25 @@ Kinds of storage and scheduling have rows of their own; every other kind shows i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from volsched.api.edit import annotations_of, finalizers_of, is_deleting, labels_of
 from volsched.api.kinds import kind_of, meta, to_json
-from volsched.cli.columns import NONE, UNSET, access_modes, affinity_text, age, pod_status
-from volsched.cli.output import grid, yaml_text
+from volsched.cli.columns import NONE, UNSET, access_modes, affinity_text, age, event_row, pod_status
+from volsched.cli.layout import grid, wrapped
+from volsched.cli.output import yaml_text
 
-Row = tuple[str, str | list[str]]
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"  # kept for `apply`, of no interest to a reader
+
+
+class Table(NamedTuple):
+    """A value that is a table of its own; its last column may be prose."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Row = tuple[str, str | list[str] | Table]
 
 
 def _pairs(values: Mapping[str, str] | None, separator: str) -> list[str]:
@@ -28,12 +39,12 @@ def _yes(value: object | None) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _conditions(status: Any) -> list[str]:
+def _conditions(status: Any) -> list[str] | Table:
     conditions = (status.conditions if status else None) or ()
     if not conditions:
         return [NONE]
     rows = [(c.type, c.status, getattr(c, "reason", None) or "", getattr(c, "message", None) or "") for c in conditions]
-    return grid(("Type", "Status", "Reason", "Message"), rows).splitlines()
+    return Table(("Type", "Status", "Reason", "Message"), rows)
 
 
 def _pod(pod: Any) -> list[Row]:
@@ -109,7 +120,9 @@ def _volume(pv: Any) -> list[Row]:
     ]
 
 
-_SOURCES: Final = frozenset({"csi", "local", "hostPath", "nfs", "awsElasticBlockStore", "gcePersistentDisk", "azureDisk", "cinder", "iscsi", "rbd"})
+_SOURCES: Final = frozenset(
+    {"csi", "local", "hostPath", "nfs", "awsElasticBlockStore", "gcePersistentDisk", "azureDisk", "cinder", "iscsi", "rbd"}
+)
 
 
 def _class(sc: Any) -> list[Row]:
@@ -131,7 +144,11 @@ def _class(sc: Any) -> list[Row]:
 def _node(node: Any) -> list[Row]:
     spec, status = node.spec, node.status
     return [
-        ("Taints", [f"{t.key}={t.value}:{t.effect}" if t.value else f"{t.key}:{t.effect}" for t in (spec.taints if spec else None) or ()] or [NONE]),
+        (
+            "Taints",
+            [f"{t.key}={t.value}:{t.effect}" if t.value else f"{t.key}:{t.effect}" for t in (spec.taints if spec else None) or ()]
+            or [NONE],
+        ),
         ("Unschedulable", _yes(bool(spec and spec.unschedulable))),
         ("Allocatable", _quantities(status.allocatable if status else None)),
         ("Conditions", _conditions(status)),
@@ -142,7 +159,12 @@ def _snapshot(vs: Any) -> list[Row]:
     status = vs.status
     source = vs.spec.source
     return [
-        ("Source", f"PersistentVolumeClaim {source.persistentVolumeClaimName}" if source.persistentVolumeClaimName else f"VolumeSnapshotContent {source.volumeSnapshotContentName}"),
+        (
+            "Source",
+            f"PersistentVolumeClaim {source.persistentVolumeClaimName}"
+            if source.persistentVolumeClaimName
+            else f"VolumeSnapshotContent {source.volumeSnapshotContentName}",
+        ),
         ("Class", vs.spec.volumeSnapshotClassName or ""),
         ("Content", (status.boundVolumeSnapshotContentName if status else None) or ""),
         ("Ready To Use", _yes(status.readyToUse if status else None)),
@@ -185,40 +207,46 @@ _ROWS: Final[Mapping[str, Callable[[Any], list[Row]]]] = {
 }
 
 
-def describe(obj: Any, events: Sequence[Any], *, used_by: Iterable[str] | None, now_ns: int) -> str:
-    """The whole text. `events` are those regarding the object, oldest first; `used_by` the pods of a claim, None for other kinds."""
+def describe(obj: Any, events: Sequence[Any], *, used_by: Iterable[str] | None, now_ns: int, width: int | None = None) -> str:
+    """The whole text. `events` are those regarding the object, oldest first; `used_by` the pods of a claim, None for other kinds.
+
+    width: columns of the terminal, None for as wide as it gets.
+    """
     metadata = meta(obj)
+    annotations = {key: value for key, value in annotations_of(obj).items() if key != LAST_APPLIED}
     rows: list[Row] = [("Name", metadata.name or "")]
     if kind_of(obj).namespaced:
         rows.append(("Namespace", metadata.namespace or ""))
-    rows += [("Labels", _pairs(labels_of(obj), "=")), ("Annotations", _pairs(annotations_of(obj), ": "))]
+    rows += [("Labels", _pairs(labels_of(obj), "=")), ("Annotations", _pairs(annotations, ": "))]
+    if is_deleting(obj):
+        rows.append(("Deletion", f"asked for {age(metadata.deletionTimestamp, now_ns)} ago"))
     if finalizers_of(obj):
         rows.append(("Finalizers", list(finalizers_of(obj))))
     rows += _ROWS.get(kind_of(obj).name, _other)(obj)
     if used_by is not None:
         rows.append(("Used By", list(used_by) or [NONE]))
-    width = max(len(title) for title, _ in rows) + 3
-    lines = []
-    for title, value in rows:
-        values = [value] if isinstance(value, str) else value
-        lines.append(f"{title + ':':<{width}}{values[0]}".rstrip())
-        lines += [f"{'':<{width}}{line}".rstrip() for line in values[1:]]
-    lines.append(_events(events, now_ns, width))
-    return "\n".join(lines)
+    indent = max(len(title) for title, _ in rows) + 3
+    lines = [line for title, value in rows for line in _row(title, value, indent, width)]
+    return "\n".join(lines + _events(events, now_ns, indent, width))
 
 
-def _events(events: Sequence[Any], now_ns: int, width: int) -> str:
+def _row(title: str, value: str | list[str] | Table, indent: int, width: int | None) -> list[str]:
+    if isinstance(value, Table):
+        body = grid(value.titles, value.rows, width=None if width is None else width - 2)
+        return [f"{title}:"] + ["  " + line for text in body for line in text.splitlines()]
+    values = [value] if isinstance(value, str) else value
+    blank = " " * indent
+    texts = [wrapped(text, width, first=blank, indent=blank + "  ") if text else blank for text in values]
+    texts[0] = f"{title + ':':<{indent}}" + texts[0][indent:]
+    return [line.rstrip() for text in texts for line in text.splitlines()]
+
+
+def _events(events: Sequence[Any], now_ns: int, indent: int, width: int | None) -> list[str]:
     if not events:
-        return f"{'Events:':<{width}}{NONE}"
-    rows = [
-        (
-            event.type or "",
-            event.reason or "",
-            age(event.lastTimestamp, now_ns) + (f" (x{event.count} over {age(event.firstTimestamp, now_ns)})" if (event.count or 1) > 1 else ""),
-            (event.source.component if event.source else None) or event.reportingComponent or "",
-            event.message or "",
-        )
-        for event in events
-    ]
-    body = grid(("Type", "Reason", "Age", "From", "Message"), rows)
-    return "Events:\n" + "\n".join("  " + line for line in body.splitlines())
+        return [f"{'Events:':<{indent}}{NONE}"]
+    rows = []
+    for event in events:
+        seen, type_, reason, _, message = event_row(event, now_ns)
+        source = (event.source.component if event.source else None) or event.reportingComponent or ""
+        rows.append((type_, reason, seen, source, message))
+    return _row("Events", Table(("Type", "Reason", "Age", "From", "Message"), rows), indent, width)

@@ -13,7 +13,7 @@ from volsched.cli.common import engine_option
 
 
 @click.command()
-@click.argument("story", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("story", type=click.Path(path_type=Path))
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
 @engine_option
 def rehearse(story: Path, seed: int, engine: str) -> None:

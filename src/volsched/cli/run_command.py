@@ -9,17 +9,18 @@ from typing import Any, Final
 
 import click
 
-from volsched.api.kinds import KINDS, to_json
-from volsched.api.manifest import load_files
-from volsched.app.cluster import Cluster
+from volsched.api.kinds import KINDS, meta, to_json
+from volsched.app.cluster import Cluster, Happening
 from volsched.app.workqueue import NS
-from volsched.cli.columns import pod_status
-from volsched.cli.common import engine_option, files_option, output_option, warn
-from volsched.cli.output import grid, json_text, objects_table, shade, yaml_text
-from volsched.cli.progress import running
+from volsched.cli import terminal
+from volsched.cli.common import engine_option, files_option, loaded, output_option, tie_break_option
+from volsched.cli.layout import grid, wrapped
+from volsched.cli.output import objects_table, structured
+from volsched.cli.progress import showing
 from volsched.errors import InputError
 
 SHOWN_KINDS: Final = ("Pod", "PersistentVolumeClaim", "PersistentVolume", "VolumeSnapshot", "VolumeSnapshotContent")
+NAMES_SHOWN: Final = 8
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_NS: Final = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 
@@ -39,12 +40,10 @@ def duration_ns(text: str) -> int:
 @click.option("--until", metavar="T", help="Stop at this virtual time since the start (90s, 1h30m), idle or not.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the cluster in this SQLite file (must not exist yet).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
-@click.option("--tie-break", type=click.Choice(["first", "name", "random", "kube"]), default="first", show_default=True)
+@tie_break_option
 @engine_option
 @output_option("wide", "json", "yaml")
-def run(
-    files: Sequence[Path], until: str | None, state: Path | None, seed: int, tie_break: str, engine: str, output: str | None
-) -> None:
+def run(files: Sequence[Path], until: str | None, state: Path | None, seed: int, tie_break: str, engine: str, output: str | None) -> None:
     """Load manifests, run controllers and scheduler on the virtual clock until idle, print what happened.
 
     All objects are created at 0 s, in file order, before any controller runs. An object with metadata.uid is taken with its status, as
@@ -53,16 +52,22 @@ def run(
     limit = duration_ns(until) if until is not None else None
     if state is not None and state.exists():
         raise InputError("exists already; `run` starts a new cluster (use `apply` to add to one)", source=str(state))
-    loaded = load_files(list(files), warn=warn)
-    with Cluster(state=state, seed=seed, engine=engine, tie_break=tie_break) as cluster:  # type: ignore[arg-type]
-        cluster.create_all(loaded)
-        with running(cluster):
-            idle = cluster.run_until_idle() if limit is None else cluster.run_until_idle(deadline_ns=cluster.start_ns + limit)
-        if output in ("json", "yaml"):
-            value = report(cluster, idle=idle)
-            print(json_text(value) if output == "json" else yaml_text(value))
-        else:
-            print_report(cluster, idle=idle, wide=output == "wide")
+    options: dict[str, Any] = {"seed": seed, "engine": engine, "tie_break": tie_break}
+    with showing("reading manifests") as progress:
+        items = loaded(files, passed_to="run")
+        progress.now("writing")
+        if state is not None:
+            with Cluster(**options) as trial:  # refuse what the new cluster would refuse before there is a file of it
+                trial.create_all(items)
+        with Cluster(state=state, **options) as cluster:
+            cluster.create_all(items)
+            progress.watch(cluster)
+            idle = cluster.run_until_idle(deadline_ns=None if limit is None else cluster.start_ns + limit)
+            progress.hide()
+            if output in ("json", "yaml"):
+                print(structured(report(cluster, idle=idle), output))
+            else:
+                print_report(cluster, idle=idle, wide=output == "wide", state=state)
 
 
 def seconds(cluster: Cluster, at_ns: int) -> str:
@@ -77,7 +82,8 @@ def report(cluster: Cluster, *, idle: bool) -> dict[str, Any]:
         "idle": idle,
         "hash": cluster.run_hash(),
         "events": [
-            {"time_s": (at - cluster.start_ns) / NS} | {"regarding": str(entry.regarding), "type": entry.type, "reason": entry.reason}
+            {"time_s": (at - cluster.start_ns) / NS}
+            | {"regarding": str(entry.regarding), "type": entry.type, "reason": entry.reason}
             | {"source": entry.source, "message": entry.message}
             for at, entry in cluster.narrative
         ],
@@ -90,28 +96,46 @@ def report(cluster: Cluster, *, idle: bool) -> dict[str, Any]:
     }
 
 
-def print_report(cluster: Cluster, *, idle: bool, wide: bool) -> None:
+def print_report(cluster: Cluster, *, idle: bool, wide: bool, state: Path | None) -> None:
     """Events in the order they happened, then what there is now."""
-    rows = [
-        (seconds(cluster, at), entry.type, entry.reason, f"{entry.regarding.kind}/{entry.regarding.name}", entry.message)
-        for at, entry in cluster.narrative
-    ]
+    rows = _told(cluster)
     if rows:
-        lines = grid(("TIME", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows).splitlines()
-        print(lines[0])
-        for line, row in zip(lines[1:], rows, strict=True):
-            print(shade(line, "wait") if row[1] == "Warning" else line)
-        print()
+        texts = grid(("TIME", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows, width=terminal.width())
+        shades = ["", *("wait" if row[1] == "Warning" else "" for row in rows)]
+        print("\n".join(terminal.shade(text, how) for text, how in zip(texts, shades, strict=True)), end="\n\n")
     for kind in SHOWN_KINDS:
         objects = list(cluster.store.list(kind).items)
         if objects:
-            spaces = any((obj.metadata.namespace or "default") != "default" for obj in objects)
-            print(objects_table(kind, objects, now_ns=cluster.now_ns(), wide=wide, namespaces=spaces))
-            print()
-    pods = list(cluster.store.list("Pod").items)
-    pending = [pod for pod in pods if pod_status(pod) == "Pending"]
-    for pod in pending:
+            spaces = any((meta(obj).namespace or "default") != "default" for obj in objects)
+            print(objects_table(kind, objects, now_ns=cluster.now_ns(), wide=wide, namespaces=spaces, width=terminal.width()), end="\n\n")
+    _print_pending(cluster, state)
+    at = f"settled at {seconds(cluster, cluster.changed_ns)}, watched" if idle else "stopped, not settled,"
+    print(f"{at} until {seconds(cluster, cluster.now_ns())} of virtual time, run {cluster.run_hash()[:16]}")
+
+
+def _told(cluster: Cluster) -> list[list[str]]:
+    """One row for an event, at the instant it was told first; its repeats are counted."""
+    times: dict[Happening, list[int]] = {}
+    for at, entry in cluster.narrative:
+        times.setdefault(entry, []).append(at)
+    rows = []
+    for entry, told in times.items():
+        again = f" (x{len(told)}, last at {seconds(cluster, told[-1])})" if len(told) > 1 else ""
+        regarding = f"{entry.regarding.kind}/{entry.regarding.name}"
+        rows.append([seconds(cluster, told[0]), entry.type, entry.reason, regarding, entry.message + again])
+    return rows
+
+
+def _print_pending(cluster: Cluster, state: Path | None) -> None:
+    """Pods without a node, those with one reason together."""
+    waiting: dict[str, list[str]] = {}
+    for pod in cluster.store.list("Pod").items:
         for condition in (pod.status.conditions if pod.status else None) or ():
             if condition.type == "PodScheduled" and condition.status == "False":
-                print(f"{shade('Pending', 'bad')} {pod.metadata.namespace}/{pod.metadata.name}: {condition.message}")
-    print(f"{'idle' if idle else 'stopped'} after {seconds(cluster, cluster.now_ns())} of virtual time, run {cluster.run_hash()[:16]}")
+                waiting.setdefault(condition.message or "", []).append(f"{meta(pod).namespace}/{meta(pod).name}")
+    for message, names in waiting.items():
+        shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+        text = wrapped(f"Pending {shown}: {message}", terminal.width(), indent="  ")
+        print(text.replace("Pending", terminal.shade("Pending", "bad"), 1))
+    if waiting and state is not None:
+        print(f"`volsched explain pod/NAME --state {state}` says why")

@@ -1,0 +1,15 @@
+"""Opening the cluster that a state file keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from volsched.app.cluster import Cluster
+from volsched.errors import InputError
+
+
+def existing(state: Path, *, engine: str = "native") -> Cluster:
+    """The cluster kept in a state file that has to be there already. Raises InputError, StateError."""
+    if not state.exists():
+        raise InputError("there is no cluster here yet; `volsched apply -f FILE` starts one", source=str(state))
+    return Cluster(state=state, engine=engine)
