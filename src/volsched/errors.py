@@ -13,6 +13,7 @@
     │   └── InvalidError          422 Invalid: validation refused, `causes` name the fields
     ├── CsiError              a CSI call ended with a gRPC code                                            (exit 1)
     ├── ReconcileError        a controller pass failed and is tried again; carried by logs, never by the command line
+    ├── PluginError           an own scheduling plugin or extender cannot decide: the cycle fails and the pod is tried again
     └── EngineError           an array, mask or handle does not belong to this engine, or a row is malformed (exit 3)
 
 Expected refusals (a node that does not fit, a claim that has to wait) are values, not exceptions.
@@ -164,6 +165,10 @@ class CsiError(VolschedError):
 
 class ReconcileError(VolschedError):
     """A controller pass that could not finish; its queue tries the key again with backoff."""
+
+
+class PluginError(VolschedError):
+    """An own scheduling plugin, or an extender, cannot decide on a pod: its cycle fails with this text and is tried again."""
 
 
 class EngineError(VolschedError):

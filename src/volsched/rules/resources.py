@@ -79,10 +79,15 @@ class Resources(msgspec.Struct, frozen=True):
 
 def is_scalar_resource(name: str) -> bool:
     """Whether a resource of this name is counted at all beside cpu, memory and ephemeral storage."""
-    if name.startswith((HUGEPAGES_PREFIX, ATTACHABLE_PREFIX)) or "kubernetes.io/" in name:
-        return True
-    # an extended resource: quota prefixes it with `requests.`, so the prefixed name has to be a qualified one as well
-    return "/" in name and not name.startswith("requests.") and is_label_key(f"requests.{name}")
+    return name.startswith((HUGEPAGES_PREFIX, ATTACHABLE_PREFIX)) or "kubernetes.io/" in name or is_extended_resource(name)
+
+
+def is_extended_resource(name: str) -> bool:
+    """Whether the name is one that only device plugins and extenders know what to do with."""
+    if "/" not in name or "kubernetes.io/" in name or name.startswith("requests."):
+        return False
+    # quota prefixes it with `requests.`, so the prefixed name has to be a qualified one as well
+    return is_label_key(f"requests.{name}")
 
 
 def is_pod_level_resource(name: str) -> bool:

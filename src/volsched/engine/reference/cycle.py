@@ -1,4 +1,4 @@
-"""One scheduling cycle: PreFilter, Filter, PreScore, Score, Normalize, in the order of the default profile.
+"""One scheduling cycle: PreFilter, Filter, PreScore, Score, Normalize, in the order of the profile.
 
     PreFilter ──Skip──> the plugin's Filter is not asked
         │ refused: every node has this status         │ names: only these nodes are visited
@@ -8,6 +8,9 @@
         v
     PreScore ──Skip──> the plugin counts 0            Score, Normalize, times weight, sum
 
+An own plugin's Filter sees all nodes that are still in at once. With one in the profile all nodes are judged first, plugin by plugin, and
+then visited; without, a node is judged when it is visited, which comes to the same.
+
 Source: pkg/scheduler/schedule_one.go, pkg/scheduler/framework/runtime/framework.go, pkg/scheduler/framework/types.go (FitError);
 spec/scheduling.md 9.
 """
@@ -15,14 +18,18 @@ spec/scheduling.md 9.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from lightkube.models.core_v1 import Pod
 
+from volsched.engine.chain import Step, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores, invalid_score
 from volsched.engine.decision import Rejection
+from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView
+from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.balanced_allocation import NodeResourcesBalancedAllocation
-from volsched.engine.reference.framework import SCORE_MAX, Code, NodeInfo, Plugin, Snapshot, Status
+from volsched.engine.reference.columns import SnapshotColumns
+from volsched.engine.reference.framework import SCORE_MAX, Code, NodeInfo, Plugin, Snapshot, Status, failed
 from volsched.engine.reference.image_locality import ImageLocality
 from volsched.engine.reference.inter_pod_affinity import InterPodAffinity
 from volsched.engine.reference.node_affinity import NodeAffinity
@@ -37,26 +44,30 @@ from volsched.engine.reference.taint_toleration import TaintToleration
 from volsched.engine.reference.volume_binding import Plan, VolumeBinding
 from volsched.engine.reference.volume_restrictions import VolumeRestrictions
 from volsched.engine.reference.volume_zone import VolumeZone
+from volsched.errors import PluginError
 from volsched.rules.numbers import quotient
 
-# The default profile in multiPoint order. Plugins that do nothing between PreFilter and Score for the pods handled here are left out.
-PROFILE: Final[tuple[type[Plugin], ...]] = (
-    NodeName,
-    NodeUnschedulable,
-    TaintToleration,
-    NodeAffinity,
-    NodePorts,
-    NodeResourcesFit,
-    VolumeRestrictions,
-    NodeVolumeLimits,
-    VolumeBinding,
-    VolumeZone,
-    PodTopologySpread,
-    InterPodAffinity,
-    NodeResourcesBalancedAllocation,
-    ImageLocality,
-    NodeDeclaredFeatures,
-)
+# DynamicResources does nothing for the pods handled here and has no class; see `EngineProfile.filter_failure`.
+PLUGINS: Final[Mapping[str, type[Plugin]]] = {
+    plugin.name: plugin
+    for plugin in (
+        NodeName,
+        NodeUnschedulable,
+        TaintToleration,
+        NodeAffinity,
+        NodePorts,
+        NodeResourcesFit,
+        VolumeRestrictions,
+        NodeVolumeLimits,
+        VolumeBinding,
+        VolumeZone,
+        PodTopologySpread,
+        InterPodAffinity,
+        NodeResourcesBalancedAllocation,
+        ImageLocality,
+        NodeDeclaredFeatures,
+    )
+}
 
 NO_NODES: Final = "no nodes available to schedule pods"
 
@@ -108,6 +119,8 @@ class CycleResult:
 
     def __init__(self) -> None:
         self.prefilter: Rejection | None = None
+        self.absent: Rejection | None = None  # speaks for nodes that no filter was asked about
+        self.narrowing: list[str] = []  # plugins that gave a node set
         self.error: str | None = None
         self.score_error: str | None = None
         self.feasible: list[str] = []
@@ -121,19 +134,43 @@ class CycleResult:
         return {name: sum(scores.values()) for name, scores in self.scores.items()}
 
 
+class _Fixed:
+    """The generation of a cycle, for its view."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+
+
 class Cycle:
     """One pod, one snapshot. `only` restricts the nodes; `start` and `percentage` say where the search begins and when it ends."""
 
-    def __init__(self, snapshot: Snapshot, pod: Pod, *, start: int, percentage: int, only: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        pod: Pod,
+        *,
+        start: int,
+        percentage: int,
+        only: Sequence[str] | None,
+        profile: EngineProfile,
+        plugins: Sequence[ArrayPlugin],
+        state: CycleState | None,
+    ) -> None:
         self._snapshot = snapshot
         self._pod = pod
-        self._start = start
+        self._profile = profile
+        self._arrangement = arrange(profile, plugins)
         self._percentage = percentage
+        # A profile without any Score plugin takes the first node that fits, from where the last search ended.
+        self._takes_first = not self._arrangement.scores
+        self._rotates = percentage < 100 or self._takes_first
+        self._start = start if self._rotates else 0
         self._only = only
-        self._plugins = [plugin(snapshot, pod) for plugin in PROFILE]
-        self._filters = list(self._plugins)  # without those that skipped
+        self._plugins = {name: PLUGINS[name](snapshot, pod, profile) for name in sorted(profile.names) if name in PLUGINS}
+        self._skipped: set[str] = set()  # plugins whose Filter is not asked
         self._nodes = list(snapshot.nodes)
-        self._absent_reasons: tuple[str, ...] = ()
+        columns = SnapshotColumns(snapshot)
+        self._view = CycleView(columns, _Fixed(columns.generation), state)
         self.result = CycleResult()
 
     def run(self) -> CycleResult:
@@ -144,7 +181,9 @@ class Cycle:
         self._pre_filter()
         if result.prefilter is None and result.error is None:
             self._filter()
-            result.plans = next(plugin.plans for plugin in self._plugins if isinstance(plugin, VolumeBinding))
+            binding = self._plugins.get(VolumeBinding.name)
+            if isinstance(binding, VolumeBinding):
+                result.plans = binding.plans
             if result.error is None and result.feasible:
                 result.score_error = self._score()
                 if len(result.feasible) > 1:
@@ -154,45 +193,67 @@ class Cycle:
                 node_count=len(self._snapshot.nodes),
                 prefilter_text=", ".join(result.prefilter.reasons) if result.prefilter else "",
                 rejections=result.rejected,
-                absent_reasons=self._absent_reasons,
+                absent_reasons=result.absent.reasons if result.absent else (),
             )
         return result
 
+    # PreFilter
+
+    def _ask_pre_filter(self, step: Step) -> tuple[Status, frozenset[str] | None]:
+        if step.own is None:
+            plugin = self._plugins.get(step.name)
+            return plugin.pre_filter() if plugin is not None else (Status(Code.SKIP), None)
+        try:
+            answer = ask_pre_filter(step, self._view, self._pod)
+        except PluginError as failure:
+            return failed(str(failure)), None
+        if answer.skip:
+            return Status(Code.SKIP), None
+        if answer.reason is not None:
+            return Status(Code.UNSCHEDULABLE if answer.resolvable else Code.UNRESOLVABLE, (answer.reason,)), None
+        if answer.nodes is None:
+            return Status(Code.SUCCESS), None
+        return Status(Code.SUCCESS), frozenset(name for name, kept in zip(self._view.node_names, answer.nodes, strict=True) if kept)
+
     def _pre_filter(self) -> None:
+        result = self.result
         names: frozenset[str] | None = None
-        narrowing: list[str] = []
-        refusal: Rejection | None = None
-        for plugin in self._plugins:
-            status, wanted = plugin.pre_filter()
+        for step in self._arrangement.pre_filters:
+            status, wanted = self._ask_pre_filter(step)
             if status.code is Code.SKIP:
-                self._filters.remove(plugin)
+                self._skipped.add(step.name)
                 continue
             if status.code is Code.ERROR:
-                self.result.error = f'running PreFilter plugin "{plugin.name}": {status.text}'
+                result.error = f'running PreFilter plugin "{step.name}": {status.text}'
                 return
             if status.is_rejected:
-                refusal = Rejection(plugin.name, status.code.value, status.reasons)
+                result.prefilter = Rejection(step.name, status.code.value, status.reasons)
                 if status.code is Code.UNRESOLVABLE:
-                    break
+                    result.narrowing = []  # nobody else is to blame
+                    return
+                continue
             if wanted is None:
                 continue
-            narrowing.append(plugin.name)
+            result.narrowing.append(step.name)
             names = wanted if names is None else names & wanted
             if not names:
-                refusal = Rejection("", Code.UNRESOLVABLE.value, (_empty_set_text(narrowing),))
-                break
-        self.result.prefilter = refusal
-        if refusal is None and names is not None:
+                result.prefilter = Rejection("", Code.UNRESOLVABLE.value, (_empty_set_text(result.narrowing),))
+                return
+        if result.prefilter is None and names is not None:
             self._nodes = [node for node in self._nodes if node.name in names]
-            self._absent_reasons = (f"node(s) didn't satisfy plugin(s) [{' '.join(sorted(narrowing))}]",)
+            text = f"node(s) didn't satisfy plugin(s) [{' '.join(sorted(result.narrowing))}]"
+            result.absent = Rejection("", Code.UNRESOLVABLE.value, (text,))
+
+    # Filter
 
     def _filter(self) -> None:
         result = self.result
         nodes = self._nodes if self._only is None else [node for node in self._nodes if node.name in set(self._only)]
-        wanted = nodes_wanted(len(nodes), self._percentage)
+        wanted = 1 if self._takes_first else nodes_wanted(len(nodes), self._percentage)
+        judge = self._judged(nodes) if any(step.own is not None for step in self._arrangement.filters) else self._filter_node
         for offset in range(len(nodes)):
             node = nodes[(self._start + offset) % len(nodes)]
-            plugin, status = self._filter_node(node)
+            plugin, status = judge(node)
             if status.code is Code.ERROR:
                 result.error = f'running "{plugin}" filter plugin: {status.text}'
                 break
@@ -202,42 +263,124 @@ class Cycle:
                 break
             else:
                 result.feasible.append(node.name)
-        if self._only is None:
+        if self._only is None and self._rotates:
             result.visited = len(result.feasible) + len(result.rejected)
 
+    def _steps(self) -> list[Step]:
+        return [step for step in self._arrangement.filters if step.name not in self._skipped]
+
     def _filter_node(self, node: NodeInfo) -> tuple[str, Status]:
-        status = Status(Code.SUCCESS)
-        for plugin in self._filters:
-            status = plugin.filter(node)
+        for step in self._steps():
+            status = self._ask_filter(step.name, node)
             if not status.is_success:
-                return plugin.name, status
-        return "", status
+                return step.name, status
+        return "", Status(Code.SUCCESS)
+
+    def _ask_filter(self, name: str, node: NodeInfo) -> Status:
+        plugin = self._plugins.get(name)
+        failure = self._profile.filter_failure(name)
+        if failure is None:
+            return plugin.filter(node) if plugin is not None else Status(Code.SUCCESS)
+        if isinstance(plugin, VolumeRestrictions):
+            status = plugin.filter_disks(node)
+            if not status.is_success:
+                return status
+        return failed(failure)
+
+    def _judged(self, nodes: Sequence[NodeInfo]) -> Callable[[NodeInfo], tuple[str, Status]]:
+        """Every node judged, plugin by plugin; answers what the first that did not let it pass said."""
+        verdicts: dict[str, tuple[str, Status]] = {}
+        alive = list(nodes)
+        for step in self._steps():
+            if not alive:
+                break
+            if step.own is None:
+                for node in alive:
+                    status = self._ask_filter(step.name, node)
+                    if not status.is_success:
+                        verdicts[node.name] = (step.name, status)
+            else:
+                self._ask_own_filter(step, alive, verdicts)
+            alive = [node for node in alive if node.name not in verdicts]
+        return lambda node: verdicts.get(node.name, ("", Status(Code.SUCCESS)))
+
+    def _ask_own_filter(self, step: Step, alive: Sequence[NodeInfo], verdicts: dict[str, tuple[str, Status]]) -> None:
+        try:
+            answers = ask_filter(step, self._view, self._pod, self._mask(alive))
+        except PluginError as failure:
+            verdicts.update({node.name: (step.name, failed(str(failure))) for node in alive})
+            return
+        for answer in answers:
+            code = Code.UNSCHEDULABLE if answer.resolvable else Code.UNRESOLVABLE
+            for node in alive:
+                if not answer.keep[self._view.index_of(node.name)]:
+                    verdicts.setdefault(node.name, (step.name, Status(code, (answer.reason,))))
+
+    def _mask(self, nodes: Sequence[NodeInfo]) -> BoolArray:
+        mask = self._view.nowhere()
+        for node in nodes:
+            mask[self._view.index_of(node.name)] = True
+        return mask
+
+    # Score
 
     def _score(self) -> str | None:
         """Fill in the scores; the text of the failure if a plugin could not score."""
         chosen = set(self.result.feasible)
         feasible = [node for node in self._nodes if node.name in chosen]
-        scorers: list[Plugin] = []
-        for plugin in self._plugins:
-            if not plugin.weight:
-                continue
-            status = plugin.pre_score(feasible)
+        skipped: set[str] = set()
+        for step in self._arrangement.pre_scores:
+            status = self._ask_pre_score(step, feasible)
             if status.code is Code.ERROR:
-                return f'running PreScore plugin "{plugin.name}": {status.text}'
-            if status.code is not Code.SKIP:
-                scorers.append(plugin)
+                return f'running PreScore plugin "{step.name}": {status.text}'
+            if status.code is Code.SKIP:
+                skipped.add(step.name)
         scores: dict[str, dict[str, int]] = {name: {} for name in self.result.feasible}
-        for plugin in scorers:
-            raw = {node.name: plugin.score(node) for node in feasible}
-            for name, score in plugin.normalize(raw).items():
-                if not 0 <= score <= SCORE_MAX:
-                    return (
-                        f'applying score defaultWeights on Score plugins: plugin "{plugin.name}" returns an invalid score {score}, '
-                        f"it should in the range of [0, {SCORE_MAX}] after normalizing"
-                    )
-                scores[name][plugin.name] = score * plugin.weight
+        for step in self._arrangement.scores:
+            if step.name in skipped:
+                continue
+            try:
+                normalized = self._ask_scores(step, feasible)
+            except PluginError as failure:
+                return str(failure)
+            for name, score in normalized.items():
+                scores[name][step.name] = score * step.weight
         self.result.scores = scores
         return None
+
+    def _ask_pre_score(self, step: Step, feasible: Sequence[NodeInfo]) -> Status:
+        if step.own is not None:
+            try:
+                return Status(Code.SUCCESS if ask_pre_score(step, self._view, self._pod, self._mask(feasible)) else Code.SKIP)
+            except PluginError as failure:
+                return failed(str(failure))
+        failed_for = self._profile.pre_score_failure(step.name)
+        if failed_for is not None:
+            return failed(failed_for)
+        plugin = self._plugins.get(step.name)
+        return plugin.pre_score(feasible) if plugin is not None else Status(Code.SUCCESS)
+
+    def _ask_scores(self, step: Step, feasible: Sequence[NodeInfo]) -> dict[str, int]:
+        """Normalised scores by node; empty for a plugin that has none. Raises PluginError with the cycle's text."""
+        if step.own is not None:
+            by_place = ask_scores(step, self._view, self._pod, self._mask(feasible))
+            return {node.name: int(by_place[self._view.index_of(node.name)]) for node in feasible}
+        status = Status(Code.SUCCESS)
+        plugin = self._plugins.get(step.name)
+        failure = self._profile.score_failure(step.name)
+        if failure is not None:
+            status = failed(failure)
+        elif plugin is not None and step.name not in self._profile.pre_scores:
+            status = plugin.prepare_score(feasible)
+        if status.code is Code.ERROR:
+            raise PluginError(f'running Score plugins: plugin "{step.name}" failed with: {status.text}')
+        if plugin is None or status.code is Code.SKIP:
+            return {}
+        normalized = plugin.normalize({node.name: plugin.score(node) for node in feasible})
+        for score in normalized.values():
+            if not 0 <= score <= SCORE_MAX:
+                raise PluginError(invalid_score(step.name, score))
+        return normalized
 
 
 def _empty_set_text(plugins: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from volsched.api.edit import annotations_of, with_annotations, with_spec
 from volsched.api.kinds import Object, key_of
 from volsched.engine.decision import Assumption as AssumptionProtocol
 from volsched.engine.decision import Decision, Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
+from volsched.engine.plugin import ArrayPlugin, CycleState
+from volsched.engine.profile import EngineProfile, default_profile
 from volsched.engine.reference.cycle import Cycle, CycleResult, heap_winner
 from volsched.engine.reference.state import ClusterState, Name
 from volsched.engine.reference.volume_binding import Plan, claim_key
@@ -90,10 +92,14 @@ class ReferenceDecision:
     def message(self) -> str:
         return self.result.message
 
+    @property
+    def absent(self) -> Rejection | None:
+        return self.result.absent
+
     def rejecting_plugins(self) -> frozenset[str]:
-        if self.result.prefilter is not None:
-            return frozenset([self.result.prefilter.plugin]) - {""}
-        return frozenset(rejection.plugin for rejection in self.result.rejected.values())
+        refusal = self.result.prefilter
+        refused = [refusal] if refusal is not None else list(self.result.rejected.values())
+        return frozenset([*self.result.narrowing, *(rejection.plugin for rejection in refused)]) - {""}
 
 
 class ReferenceAssumption:
@@ -124,10 +130,17 @@ class ReferenceEngine:
     """SchedulingEngine in plain Python.
 
     percentage_of_nodes_to_score: 100 looks at every node, 0 adapts to the cluster's size. tie_break: among nodes with the highest total,
-    "first" visited, smallest "name", "random" by seed, or "kube" as kube-scheduler picks with one worker.
+    "first" visited, smallest "name", "random" by seed, or "kube" as kube-scheduler picks with one worker. profile: the plugins and their
+    arguments, upstream's default profile unless given.
     """
 
-    def __init__(self, tie_break: TieBreak = "first", seed: int = 0, percentage_of_nodes_to_score: int = 100) -> None:
+    def __init__(
+        self,
+        tie_break: TieBreak = "first",
+        seed: int = 0,
+        percentage_of_nodes_to_score: int = 100,
+        profile: EngineProfile | None = None,
+    ) -> None:
         if tie_break not in ("first", "name", "random", "kube"):
             raise EngineError(f'tie_break "{tie_break}" is unknown: use first, name, random or kube')
         if not 0 <= percentage_of_nodes_to_score <= 100:
@@ -135,6 +148,7 @@ class ReferenceEngine:
         self._tie_break = tie_break
         self._stream = Chance(seed)("tie_break")
         self._percentage = percentage_of_nodes_to_score
+        self._profile = profile or default_profile()
         self._state = ClusterState()
         self._start = 0  # where the next search begins
         self._numbers = count(1)
@@ -148,9 +162,28 @@ class ReferenceEngine:
     def node_names(self) -> list[str]:
         return self._state.node_names()
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None) -> Decision:
+    def decide(
+        self,
+        pod: Pod,
+        *,
+        only: Sequence[str] | None = None,
+        plugins: Sequence[ArrayPlugin] = (),
+        profile: EngineProfile | None = None,
+        state: CycleState | None = None,
+    ) -> Decision:
         snapshot = self._state.snapshot()
-        result = Cycle(snapshot, pod, start=self._start, percentage=self._percentage, only=only).run()
+        used = profile or self._profile
+        percentage = used.percentage_of_nodes_to_score
+        result = Cycle(
+            snapshot,
+            pod,
+            start=self._start,
+            percentage=self._percentage if percentage is None else percentage,
+            only=only,
+            profile=used,
+            plugins=plugins,
+            state=state,
+        ).run()
         if snapshot.nodes:
             self._start = (self._start + result.visited) % len(snapshot.nodes)
         return ReferenceDecision(self, pod, result, self._choose(result))

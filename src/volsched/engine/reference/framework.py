@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from lightkube.models.core_v1 import Node, Pod
 
 from volsched.api.edit import labels_of
+from volsched.engine.profile import EngineProfile
 from volsched.rules.numbers import quotient, wrap64
 from volsched.rules.resources import Resources, node_allocatable, placed_requests, placed_scoring_requests
 
@@ -115,17 +116,14 @@ class Snapshot(NamedTuple):
 
 
 class Plugin:
-    """Base of the plugins: each call does nothing unless the plugin has something to say at that point.
-
-    `weight` 0 means that the plugin does not score.
-    """
+    """Base of the plugins: each call does nothing unless the plugin has something to say at that point. `profile` has the arguments."""
 
     name: ClassVar[str]
-    weight: ClassVar[int] = 0
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
         self.snapshot = snapshot
         self.cluster = snapshot.cluster
+        self.profile = profile
         self.pod = pod
         assert pod.spec is not None
         self.spec = pod.spec
@@ -141,6 +139,10 @@ class Plugin:
 
     def pre_score(self, nodes: Sequence[NodeInfo]) -> Status:
         """Prepare scoring of the feasible nodes. Skip: the plugin counts 0 on every node."""
+        return SUCCESS
+
+    def prepare_score(self, nodes: Sequence[NodeInfo]) -> Status:
+        """Stands in for `pre_score` in a profile whose PreScore leaves the plugin out."""
         return SUCCESS
 
     def score(self, node: NodeInfo) -> int:

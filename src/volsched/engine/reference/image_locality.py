@@ -22,7 +22,6 @@ def normalized_image_name(name: str) -> str:
 
 class ImageLocality(Plugin):
     name: ClassVar[str] = "ImageLocality"
-    weight: ClassVar[int] = 1
 
     def _images(self) -> list[str]:
         containers = [*(self.spec.initContainers or ()), *(self.spec.containers or ())]

@@ -10,15 +10,25 @@ spec/scheduling.md 8.9.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from lightkube.models.core_v1 import Pod, PodAffinityTerm, WeightedPodAffinityTerm
 
 from volsched.api.edit import labels_of
-from volsched.engine.reference.framework import SCORE_MAX, SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, unresolvable, unschedulable
+from volsched.engine.profile import EngineProfile
+from volsched.engine.reference.framework import (
+    SCORE_MAX,
+    SKIP,
+    SUCCESS,
+    NodeInfo,
+    Plugin,
+    Snapshot,
+    Status,
+    failed,
+    unresolvable,
+    unschedulable,
+)
 from volsched.rules.selectors import NOTHING, Selector, SelectorError, compile_selector
-
-HARD_AFFINITY_WEIGHT: Final = 1  # hardPodAffinityWeight of the default profile
 
 _Pair = tuple[str, str]  # topology key, value
 _Counts = dict[_Pair, int]
@@ -101,13 +111,13 @@ def _add(counts: _Counts, node: NodeInfo, term: _Term, amount: int) -> None:
 
 class InterPodAffinity(Plugin):
     name: ClassVar[str] = "InterPodAffinity"
-    weight: ClassVar[int] = 2
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        super().__init__(snapshot, pod)
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
+        super().__init__(snapshot, pod, profile)
         namespace = self.cluster.namespaces.get(self.namespace)
         self._namespace_labels = labels_of(namespace) if namespace is not None else {}
         self._terms = _Terms([], [], [])
+        self._compiled = False
         self._near_counts: _Counts = {}  # pods that match all affinity terms at once
         self._far_counts: _Counts = {}  # pods that match an anti-affinity term
         self._refusing_counts: _Counts = {}  # anti-affinity terms of running pods that match this one
@@ -124,7 +134,11 @@ class InterPodAffinity(Plugin):
         return resolved
 
     def _compile(self) -> None:
+        """Raises SelectorError."""
+        if self._compiled:
+            return
         terms = _terms_of(self.pod, strict=True)
+        self._compiled = True
         self._terms = _Terms(self._resolved(terms.affinity), self._resolved(terms.anti_affinity), self._resolved(terms.preferred))
 
     def _matches_all_affinity(self, pod: Pod) -> bool:
@@ -171,6 +185,17 @@ class InterPodAffinity(Plugin):
     # Score
 
     def pre_score(self, nodes: Sequence[NodeInfo]) -> Status:
+        args = self.profile.inter_pod
+        affinity = self.spec.affinity
+        near = affinity.podAffinity if affinity else None
+        far = affinity.podAntiAffinity if affinity else None
+        prefers = any(kind is not None and kind.preferredDuringSchedulingIgnoredDuringExecution for kind in (near, far))
+        if args.ignore_preferred_of_existing and not prefers:
+            return SKIP
+        try:
+            self._compile()
+        except SelectorError as problem:  # reached only where PreFilter did not say it
+            return failed(f"failed to parse pod: {problem}")
         for node in self.snapshot.nodes:
             for other in node.pods:
                 for term in self._terms.preferred:
@@ -178,8 +203,8 @@ class InterPodAffinity(Plugin):
                         _add(self._scores, node, term, term.weight)
                 theirs = _terms_of(other, strict=False)
                 for term in theirs.affinity:
-                    if term.matches(self.pod, self._namespace_labels):
-                        _add(self._scores, node, term, HARD_AFFINITY_WEIGHT)
+                    if args.hard_weight > 0 and term.matches(self.pod, self._namespace_labels):
+                        _add(self._scores, node, term, args.hard_weight)
                 for term in theirs.preferred:
                     if term.matches(self.pod, self._namespace_labels):
                         _add(self._scores, node, term, term.weight)

@@ -1,7 +1,7 @@
 """PodTopologySpread: keep the pods that a selector names evenly spread over the values of a node label.
 
-Constraints that must hold are counted over the nodes that carry all their keys, and filter. Those that should hold score, and a pod that
-states none of either is spread along with the pods of its services and of its controller.
+Constraints that must hold are counted over the nodes that carry all their keys, and filter. Those that should hold score. A pod that
+states none of either has the profile's constraints, and is spread along with the pods of its services and of its controller.
 
 The weights use the natural logarithm of the compared implementation, which is not the C library's: it differs in the last bit for some
 sizes, and a rounded score can turn on that bit.
@@ -19,6 +19,7 @@ from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
 from lightkube.models.core_v1 import Pod, TopologySpreadConstraint
 
 from volsched.api.edit import labels_of
+from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.framework import (
     SCORE_MAX,
     SKIP,
@@ -42,8 +43,10 @@ _HONOR: Final = "Honor"
 _MISMATCH: Final = "node(s) didn't match pod topology spread constraints"
 _MISSING: Final = f"{_MISMATCH} (missing required label)"
 
-# of a pod without constraints: (topology key, max skew), both "should hold"
-_SYSTEM_DEFAULTS: Final = ((HOSTNAME, 3), (ZONE, 5))
+_SYSTEM_DEFAULTS: Final = (
+    TopologySpreadConstraint(topologyKey=HOSTNAME, maxSkew=3, whenUnsatisfiable=_SOFT),
+    TopologySpreadConstraint(topologyKey=ZONE, maxSkew=5, whenUnsatisfiable=_SOFT),
+)
 
 _LN2_HIGH: Final = 6.93147180369123816490e-01
 _LN2_LOW: Final = 1.90821492927058770002e-10
@@ -101,10 +104,9 @@ class _Constraint(NamedTuple):
 
 class PodTopologySpread(Plugin):
     name: ClassVar[str] = "PodTopologySpread"
-    weight: ClassVar[int] = 2
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        super().__init__(snapshot, pod)
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
+        super().__init__(snapshot, pod, profile)
         self._labels = labels_of(pod)
         self._hard: list[_Constraint] = []
         self._hard_counts: list[dict[str, int]] = []  # per constraint: topology value -> pods
@@ -113,9 +115,16 @@ class PodTopologySpread(Plugin):
         self._soft_weights: list[float] = []
         self._ignored: set[str] = set()
 
-    def _own(self, when_unsatisfiable: str) -> list[_Constraint]:
-        listed = self.spec.topologySpreadConstraints or ()
-        return [_Constraint.of(item, self._labels) for item in listed if item.whenUnsatisfiable == when_unsatisfiable]
+    def _constraints(self, when_unsatisfiable: str) -> list[_Constraint]:
+        """The pod's own, or the profile's over what the pod's services and controller select. Raises SelectorError."""
+        own = self.spec.topologySpreadConstraints
+        defaults = self.profile.spread.defaults
+        listed = own or (_SYSTEM_DEFAULTS if defaults is None else defaults)
+        found = [_Constraint.of(item, self._labels) for item in listed if item.whenUnsatisfiable == when_unsatisfiable]
+        if own or not found:
+            return found
+        selector = self._default_selector()
+        return [] if selector.is_empty else [item._replace(selector=selector) for item in found]
 
     def _included(self, constraint: _Constraint, node: NodeInfo) -> bool:
         if constraint.honor_affinity and not node_matches_pod_affinity(self.pod, node.node):
@@ -138,7 +147,7 @@ class PodTopologySpread(Plugin):
 
     def pre_filter(self) -> tuple[Status, frozenset[str] | None]:
         try:
-            self._hard = self._own(_HARD)
+            self._hard = self._constraints(_HARD)
         except SelectorError as problem:
             return failed(f"get constraints from pod: obtaining pod's hard topology spread constraints: {problem}"), None
         if not self._hard:
@@ -198,19 +207,16 @@ class PodTopologySpread(Plugin):
         return selector
 
     def pre_score(self, nodes: Sequence[NodeInfo]) -> Status:
-        has_own = bool(self.spec.topologySpreadConstraints)
-        if has_own:
-            try:
-                self._soft = self._own(_SOFT)
-            except SelectorError as problem:
-                return failed(f"calculating preScoreState: obtaining pod's soft topology spread constraints: {problem}")
-        else:
-            selector = self._default_selector()
-            self._soft = [] if selector.is_empty else [_Constraint(key, skew, selector) for key, skew in _SYSTEM_DEFAULTS]
+        try:
+            self._soft = self._constraints(_SOFT)
+        except SelectorError as problem:
+            return failed(f"calculating preScoreState: obtaining pod's soft topology spread constraints: {problem}")
         if not self._soft:
             return SKIP
+        # The system's constraints let a node without a zone take part; anybody else's mean what they say.
+        requires_all = bool(self.spec.topologySpreadConstraints) or self.profile.spread.defaults is not None
         self._soft_counts = [{} for _ in self._soft]
-        if has_own:
+        if requires_all:
             self._ignored = {node.name for node in nodes if not all(item.key in node.labels for item in self._soft)}
         considered = [node for node in nodes if node.name not in self._ignored]
         for constraint, counts in zip(self._soft, self._soft_counts, strict=True):
@@ -221,7 +227,7 @@ class PodTopologySpread(Plugin):
                 counts[node.labels.get(constraint.key, "")] = 0
             self._soft_weights.append(natural_logarithm(float(len(counts) + 2)))
         for node in self.snapshot.nodes:
-            if has_own and not all(item.key in node.labels for item in self._soft):
+            if requires_all and not all(item.key in node.labels for item in self._soft):
                 continue
             for constraint, counts in zip(self._soft, self._soft_counts, strict=True):
                 value = node.labels.get(constraint.key, "")

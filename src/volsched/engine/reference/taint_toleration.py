@@ -39,7 +39,6 @@ def has_untolerated_taint(node: Node, tolerations: Iterable[Toleration]) -> bool
 
 class TaintToleration(Plugin):
     name: ClassVar[str] = "TaintToleration"
-    weight: ClassVar[int] = 3
 
     def filter(self, node: NodeInfo) -> Status:
         if has_untolerated_taint(node.node, self.spec.tolerations or ()):

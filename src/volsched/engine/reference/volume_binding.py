@@ -20,6 +20,7 @@ from lightkube.models.storage_v1 import CSIStorageCapacity, StorageClass
 
 from volsched.api.edit import annotations_of
 from volsched.api.quantity import parse as parse_quantity
+from volsched.engine.profile import EngineProfile, shape_score
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, failed, unresolvable
 from volsched.rules.numbers import quotient, round_half_away, wrap64
 from volsched.rules.selectors import SelectorError, match_labels
@@ -45,9 +46,6 @@ _NO_VOLUME: Final = "node(s) didn't find available persistent volumes to bind"
 _NO_ROOM: Final = "node(s) did not have enough free storage"
 _VOLUME_GONE: Final = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 
-# (percent used, score) points of the default shape, scores brought from 0..10 to 0..100
-_SHAPE: Final = ((0, 100), (100, 0))
-
 
 class Provision(NamedTuple):
     """A claim to be provisioned and the capacity object that vouches for it, if one has to."""
@@ -72,23 +70,11 @@ def claim_key(claim: PersistentVolumeClaim) -> str:
     return f"{(metadata.namespace if metadata else None) or 'default'}/{metadata.name if metadata else ''}"
 
 
-def shape_score(percent_used: int) -> int:
-    """The piecewise linear function through the shape's points."""
-    for index, (percent, score) in enumerate(_SHAPE):
-        if percent_used <= percent:
-            if index == 0:
-                return score
-            percent_before, score_before = _SHAPE[index - 1]
-            return score_before + quotient((score - score_before) * (percent_used - percent_before), percent - percent_before)
-    return _SHAPE[-1][1]
-
-
 class VolumeBinding(Plugin):
     name: ClassVar[str] = "VolumeBinding"
-    weight: ClassVar[int] = 1
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        super().__init__(snapshot, pod)
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
+        super().__init__(snapshot, pod, profile)
         self._bound: list[PersistentVolumeClaim] = []
         self._delayed: list[PersistentVolumeClaim] = []
         self._volumes_of_class: dict[str, list[PersistentVolume]] = {}
@@ -252,7 +238,8 @@ class VolumeBinding(Plugin):
         used = _static_use(plan.bind) if plan.bind else _dynamic_use(plan.provision)
         if not used:
             return 0
-        total = sum(shape_score(_percent_used(requested, capacity)) for requested, capacity in used.values())
+        shape = self.profile.volume_shape
+        total = sum(shape_score(shape, _percent_used(requested, capacity)) for requested, capacity in used.values())
         return round_half_away(float(total) / float(len(used)))
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from lightkube.models.core_v1 import Pod, Volume
 
+from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, unresolvable, unschedulable
 from volsched.rules.volumes import READ_WRITE_ONCE_POD, claim_names
 
@@ -51,8 +52,8 @@ def _claim_keys(pod: Pod) -> list[tuple[str, str]]:
 class VolumeRestrictions(Plugin):
     name: ClassVar[str] = "VolumeRestrictions"
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        super().__init__(snapshot, pod)
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
+        super().__init__(snapshot, pod, profile)
         self._conflicts = 0
 
     def pre_filter(self) -> tuple[Status, frozenset[str] | None]:
@@ -69,12 +70,19 @@ class VolumeRestrictions(Plugin):
         return (SUCCESS if exclusive or self._conflicts else SKIP), None
 
     def filter(self, node: NodeInfo) -> Status:
-        for mine in self.spec.volumes or ():
-            for pod in node.pods:
-                if any(_disks_conflict(mine, theirs) for theirs in (pod.spec.volumes if pod.spec else None) or ()):
-                    return unschedulable("node(s) had no available disk")
+        status = self.filter_disks(node)
+        if not status.is_success:
+            return status
         if self._conflicts:
             return unschedulable(
                 "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
             )
+        return SUCCESS
+
+    def filter_disks(self, node: NodeInfo) -> Status:
+        """The part that needs nothing of PreFilter."""
+        for mine in self.spec.volumes or ():
+            for pod in node.pods:
+                if any(_disks_conflict(mine, theirs) for theirs in (pod.spec.volumes if pod.spec else None) or ()):
+                    return unschedulable("node(s) had no available disk")
         return SUCCESS

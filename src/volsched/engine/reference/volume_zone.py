@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from lightkube.models.core_v1 import PersistentVolumeClaim, Pod
 
 from volsched.api.edit import labels_of
+from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, unresolvable
 from volsched.rules.topology import BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER
 from volsched.rules.volumes import WAIT_FOR_FIRST_CONSUMER, claim_names, class_of
@@ -27,18 +28,24 @@ def _label_values(text: str) -> frozenset[str]:
 class VolumeZone(Plugin):
     name: ClassVar[str] = "VolumeZone"
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        super().__init__(snapshot, pod)
+    def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
+        super().__init__(snapshot, pod, profile)
         self._wanted: list[tuple[str, frozenset[str]]] = []
+        self._status: Status | None = None  # of collecting, once that was done
 
     def pre_filter(self) -> tuple[Status, frozenset[str] | None]:
-        for _volume, claim_name, ephemeral in claim_names(self.pod):
-            if ephemeral:
-                continue
-            status = self._collect(claim_name)
-            if not status.is_success:
-                return status, None
+        status = self._collect_all()
+        if not status.is_success:
+            return status, None
         return (SUCCESS if self._wanted else SKIP), None
+
+    def _collect_all(self) -> Status:
+        if self._status is None:
+            self._status = SUCCESS
+            for _volume, claim_name, ephemeral in claim_names(self.pod):
+                if not ephemeral and self._status.is_success:
+                    self._status = self._collect(claim_name)
+        return self._status
 
     def _collect(self, claim_name: str) -> Status:
         if not claim_name:
@@ -74,6 +81,9 @@ class VolumeZone(Plugin):
         return unresolvable("PersistentVolume had no name")
 
     def filter(self, node: NodeInfo) -> Status:
+        status = self._collect_all()
+        if not status.is_success:  # reached only where PreFilter did not say it
+            return status
         if not any(key in node.labels for key in _KEYS):
             return SUCCESS
         for key, values in self._wanted:
