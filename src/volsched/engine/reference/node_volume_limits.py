@@ -144,4 +144,4 @@ class NodeVolumeLimits(Plugin):
         driver: str | None = storage_class.provisioner
         if is_in_tree(storage_class.provisioner):
             driver = migrated_driver(storage_class.provisioner) if csi_node is not None else None
-        return None if driver is None else (driver, f"{namespace}/{name}")
+        return (driver, f"{namespace}/{name}") if driver else None
