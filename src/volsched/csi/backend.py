@@ -19,11 +19,13 @@ from volsched.api.csi import METHODS, Message, service_of
 from volsched.csi import checks
 from volsched.csi.attach import AttachService
 from volsched.csi.data import MemoryData, Ref, VolumeData
+from volsched.csi.groups import GroupService
+from volsched.csi.health import HealthService
 from volsched.csi.identity import IdentityService
 from volsched.csi.node import NodeService
 from volsched.csi.profile import DriverProfile
 from volsched.csi.snapshots import SnapshotService
-from volsched.csi.state import DriverState, Journal, SnapshotRecord, VolumeRecord
+from volsched.csi.state import DriverState, GroupRecord, Journal, SnapshotRecord, VolumeRecord
 from volsched.csi.storage import Storage
 from volsched.csi.volumes import VolumeService
 from volsched.errors import CsiCode, CsiError, InputError
@@ -31,7 +33,8 @@ from volsched.ports.clients import Clock
 
 T = TypeVar("T")
 
-# Which capability of its service a method needs; methods not named need only the service. Source: spec/volumes.md 6.3, 6.6.
+# Which capability of its service a method needs; methods not named need only the service. Source: spec/volumes.md 6.3, 6.5, 6.6;
+# health: CSI specification v1.13.
 NEEDS: Final[Mapping[str, str]] = {
     "CreateVolume": "CREATE_DELETE_VOLUME",
     "DeleteVolume": "CREATE_DELETE_VOLUME",
@@ -46,10 +49,17 @@ NEEDS: Final[Mapping[str, str]] = {
     "ListSnapshots": "LIST_SNAPSHOTS",
     "GetSnapshot": "GET_SNAPSHOT",
     "ControllerExpandVolume": "EXPAND_VOLUME",
+    "ControllerGetVolumeHealth": "GET_VOLUME_HEALTH",
+    "ControllerListVolumeHealth": "LIST_VOLUME_HEALTH",
+    "CreateVolumeGroupSnapshot": "CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT",
+    "DeleteVolumeGroupSnapshot": "CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT",
+    "GetVolumeGroupSnapshot": "CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT",
     "NodeStageVolume": "STAGE_UNSTAGE_VOLUME",
     "NodeUnstageVolume": "STAGE_UNSTAGE_VOLUME",
     "NodeGetVolumeStats": "GET_VOLUME_STATS",
     "NodeExpandVolume": "EXPAND_VOLUME",
+    "NodeGetVolumeHealth": "GET_VOLUME_HEALTH",
+    "NodeGetStorageHealth": "GET_STORAGE_HEALTH",
 }
 
 # What a method changes, as (namespace, field): two calls with the same values exclude each other. Node calls also by node.
@@ -62,6 +72,8 @@ BUSY: Final[Mapping[str, tuple[str, str]]] = {
     "ControllerExpandVolume": ("volume", "volume_id"),
     "CreateSnapshot": ("snapshot name", "name"),
     "DeleteSnapshot": ("snapshot", "snapshot_id"),
+    "CreateVolumeGroupSnapshot": ("group snapshot name", "name"),
+    "DeleteVolumeGroupSnapshot": ("group snapshot", "group_snapshot_id"),
     "NodeStageVolume": ("volume", "volume_id"),
     "NodeUnstageVolume": ("volume", "volume_id"),
     "NodePublishVolume": ("volume", "volume_id"),
@@ -109,6 +121,7 @@ class FakeDriver:
         self._busy: set[tuple[str, str, str]] = set()
         identity, volumes = IdentityService(self._storage), VolumeService(self._storage)
         snapshots, attach, node = SnapshotService(self._storage), AttachService(self._storage), NodeService(self._storage)
+        groups, health = GroupService(self._storage, snapshots), HealthService(self._storage)
         # fmt: off
         self._handlers: Final[Mapping[str, Callable[..., Message]]] = {
             "GetPluginInfo":              identity.get_plugin_info,
@@ -137,6 +150,14 @@ class FakeDriver:
             "NodeExpandVolume":           node.node_expand_volume,
             "NodeGetCapabilities":        node.node_get_capabilities,
             "NodeGetInfo":                node.node_get_info,
+            "ControllerGetVolumeHealth":  health.controller_get_volume_health,
+            "ControllerListVolumeHealth": health.controller_list_volume_health,
+            "NodeGetVolumeHealth":        health.node_get_volume_health,
+            "NodeGetStorageHealth":       health.node_get_storage_health,
+            "GroupControllerGetCapabilities": groups.group_controller_get_capabilities,
+            "CreateVolumeGroupSnapshot":  groups.create_volume_group_snapshot,
+            "DeleteVolumeGroupSnapshot":  groups.delete_volume_group_snapshot,
+            "GetVolumeGroupSnapshot":     groups.get_volume_group_snapshot,
         }
         # fmt: on
         self.data.sweep(self._storage.refs())
@@ -178,6 +199,8 @@ class FakeDriver:
         if service == "Node":
             return self.profile.node_service and (method not in NEEDS or NEEDS[method] in self.profile.node)
         needed = NEEDS.get(method)
+        if service == "GroupController":
+            return "GROUP_CONTROLLER_SERVICE" in self.profile.services and (needed is None or needed in self.profile.group)
         return "CONTROLLER_SERVICE" in self.profile.services and (needed is None or needed in self.profile.controller)
 
     @contextlib.contextmanager
@@ -215,6 +238,11 @@ class FakeDriver:
         """Records in the order of creation, for checks and reports."""
         with self._lock:
             return list(self._storage.state.snapshots.values())
+
+    def groups(self) -> list[GroupRecord]:
+        """Records in the order of creation, for checks and reports."""
+        with self._lock:
+            return list(self._storage.state.groups.values())
 
     def digest_volume(self, volume_id: str) -> str:
         """SHA-256 over a volume's content."""

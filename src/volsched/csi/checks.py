@@ -23,6 +23,7 @@ MAP_BYTES_MAX: Final = 4096
 MOUNT_FLAGS_BYTES_MAX: Final = 4096
 PATH_BYTES_MAX: Final = 4096  # PATH_MAX of Linux; the specification exempts paths
 
+BEHAVIOUR: Final = frozenset({"fail", "readyAfter"})  # parameters every fake driver understands
 INJECTED: Final = "injected failure"
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNIT_NS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -72,6 +73,9 @@ def _check_string(limit: int) -> Check:
     return check
 
 
+_check_identifier: Final = _check_string(STRING_BYTES_MAX)
+
+
 def _check_map(value: Mapping[str, str], path: str) -> None:
     size = sum(len(key.encode("utf-8", "surrogatepass")) + len(item.encode("utf-8", "surrogatepass")) for key, item in value.items())
     if size > MAP_BYTES_MAX:
@@ -80,10 +84,13 @@ def _check_map(value: Mapping[str, str], path: str) -> None:
 
 def _check_list(value: Sequence[Any], path: str) -> None:
     if value and isinstance(value[0], str):
-        limit = MOUNT_FLAGS_BYTES_MAX if path.endswith("mount_flags") else STRING_BYTES_MAX * len(value)
+        if not path.endswith("mount_flags"):
+            for index, item in enumerate(value):
+                _check_identifier(item, f"{path}[{index}]")
+            return
         size = sum(len(item.encode("utf-8", "surrogatepass")) for item in value)
-        if size > limit:
-            raise invalid(f"{path} holds {size} bytes, the limit is {limit}")
+        if size > MOUNT_FLAGS_BYTES_MAX:
+            raise invalid(f"{path} holds {size} bytes, the limit is {MOUNT_FLAGS_BYTES_MAX}")
     else:
         for index, item in enumerate(value):
             check_sizes(item, f"{path}[{index}].")
@@ -235,7 +242,7 @@ def check_parameters(known: frozenset[str] | None, parameters: Mapping[str, str]
     if known is None:
         return
     for key in sorted(parameters):
-        if key not in known and key not in ("fail", "readyAfter"):
+        if key not in known and key not in BEHAVIOUR:
             raise invalid(f"{field} {key!r} is not supported; supported: {', '.join(sorted(known)) or 'none'}")
 
 

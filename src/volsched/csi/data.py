@@ -63,6 +63,15 @@ class VolumeData(Protocol):
     def unpublish(self, volume_id: str, *, node: str, target: str) -> None:
         """Take `target` away; nothing there is fine."""
 
+    def published(self, volume_id: str, *, node: str, target: str) -> bool:
+        """Whether `target` gives access to the volume's bytes now."""
+
+    def problem(self, ref: Ref) -> str | None:
+        """What is wrong with the content, None = nothing."""
+
+    def unreachable(self) -> str | None:
+        """Why no content can be reached at all, None = it can."""
+
     def usage(self, volume_id: str) -> Usage: ...
 
     def digest(self, ref: Ref) -> str:
@@ -87,6 +96,10 @@ class VolumeData(Protocol):
 
 def storage_error(text: str) -> CsiError:
     return CsiError(CsiCode.INTERNAL, text)
+
+
+def missing(ref: Ref) -> str:
+    return f"the content of {ref.group}/{ref.name} is missing"
 
 
 # Packed trees
@@ -236,6 +249,16 @@ class MemoryData:
         if access is not None and access.volume_id == volume_id:
             del self._mounts[node, target]
 
+    def published(self, volume_id: str, *, node: str, target: str) -> bool:
+        access = self._mounts.get((node, target))
+        return access is not None and access.volume_id == volume_id
+
+    def problem(self, ref: Ref) -> str | None:
+        return None if ref in self._content else missing(ref)
+
+    def unreachable(self) -> str | None:
+        return None
+
     def usage(self, volume_id: str) -> Usage:
         content = self._get(Ref("volumes", volume_id))
         if isinstance(content, Device):
@@ -309,7 +332,7 @@ class MemoryData:
     def _get(self, ref: Ref) -> Tree | Device:
         content = self._content.get(ref)
         if content is None:
-            raise storage_error(f"the content of {ref.group}/{ref.name} is missing")
+            raise storage_error(missing(ref))
         return content
 
     def _mounted(self, node: str, target: str) -> Access:

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from volsched.csi.data import Link, Ref, Usage, digest_of, pack, storage_error, unpack
+from volsched.csi.data import Link, Ref, Usage, digest_of, missing, pack, storage_error, unpack
 from volsched.errors import CsiCode, CsiError, InputError
 
 _FICLONE: Final = 0x40049409  # ioctl of linux/fs.h: make a file share all blocks of another
@@ -144,6 +144,18 @@ class DirectoryData:
         elif path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
             path.rmdir()  # made by the orchestrator and never published to
 
+    def published(self, volume_id: str, *, node: str, target: str) -> bool:
+        path = Path(target)
+        return path.is_symlink() and path.readlink().parent == self._root / "volumes" / volume_id
+
+    def problem(self, ref: Ref) -> str | None:
+        place = self._root / ref.group / ref.name
+        return None if (place / "fs").is_dir() or (place / "device").is_file() else missing(ref)
+
+    def unreachable(self) -> str | None:
+        gone = [part for part in ("volumes", "snapshots", "making") if not (self._root / part).is_dir()]
+        return f"{self._root}/{gone[0]} is missing" if gone else None
+
     def write(self, *, node: str, target: str, name: str = "", data: bytes, offset: int = 0) -> None:
         path = Path(target)
         if not path.is_symlink():
@@ -181,7 +193,7 @@ class DirectoryData:
         for path in (place / "fs", place / "device"):
             if path.exists():
                 return path
-        raise storage_error(f"the content of {ref.group}/{ref.name} is missing")
+        raise storage_error(missing(ref))
 
     def _discard(self, ref: Ref) -> None:
         """Out of its place at once, then away."""

@@ -22,9 +22,9 @@ import msgspec
 from volsched.api import csi
 from volsched.csi import checks
 from volsched.csi.data import Ref
+from volsched.csi.health import condition_of
 from volsched.csi.state import Mount, Staging, VolumeRecord
 from volsched.csi.storage import Storage
-from volsched.csi.volumes import HEALTHY
 from volsched.errors import CsiCode, CsiError
 
 # What a file system of the fake backend can hold per byte of its size; only NodeGetVolumeStats tells it.
@@ -188,7 +188,7 @@ class NodeService:
         checks.require(volume_id=request.volume_id, volume_path=request.volume_path)
         node = self._storage.node_id(node)
         volume = self._at(request.volume_id, request.volume_path, node)
-        condition = csi.VolumeCondition(message=HEALTHY) if "VOLUME_CONDITION" in self._profile.node else None
+        condition = condition_of(self._storage, volume, node=node) if "VOLUME_CONDITION" in self._profile.node else None
         if volume.block:
             usage = [csi.VolumeUsage(total=volume.capacity_bytes, unit="BYTES")]
             return csi.NodeGetVolumeStatsResponse(usage=usage, volume_condition=condition)

@@ -44,6 +44,7 @@ class DriverProfile:
     expansion: Literal["ONLINE", "OFFLINE"] | None = None
     controller: tuple[str, ...] = ()  # ControllerServiceCapability types
     node: tuple[str, ...] = ()  # NodeServiceCapability types
+    group: tuple[str, ...] = ()  # GroupControllerServiceCapability types
     node_service: bool = False  # whether the Node service is served at all
     inline_volumes: bool = False  # whether NodePublishVolume makes the volumes that are written into pods
 
@@ -58,6 +59,8 @@ class DriverProfile:
     placement: Literal["ordered", "first"] = "ordered"
     # From where a snapshot or a clone's source can be read: anywhere; in its own topology, `node_key` apart; only on its own node.
     source_scope: Literal["anywhere", "topology", "node"] = "anywhere"
+    # Which volumes one group snapshot may cover: any; those with the same topologies.
+    group_scope: Literal["anywhere", "topology"] = "anywhere"
 
     # Bytes per segment, by its values joined with "/" in the order of `topology_keys` ("" without topology). Not named: unlimited.
     capacity: Mapping[str, int] = field(default_factory=dict)
@@ -155,7 +158,11 @@ def full(
     topology = zone_names is None or len(zone_names) > 0
     return DriverProfile(
         name=name,
-        services=("CONTROLLER_SERVICE", *(("VOLUME_ACCESSIBILITY_CONSTRAINTS",) if topology else ())),
+        services=(
+            "CONTROLLER_SERVICE",
+            *(("VOLUME_ACCESSIBILITY_CONSTRAINTS", "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS") if topology else ()),
+            "GROUP_CONTROLLER_SERVICE",
+        ),
         expansion="ONLINE",
         controller=(
             "CREATE_DELETE_VOLUME",
@@ -173,6 +180,8 @@ def full(
             "SINGLE_NODE_MULTI_WRITER",
             "MODIFY_VOLUME",
             "GET_SNAPSHOT",
+            "GET_VOLUME_HEALTH",
+            "LIST_VOLUME_HEALTH",
         ),
         node=(
             "STAGE_UNSTAGE_VOLUME",
@@ -181,7 +190,10 @@ def full(
             "VOLUME_CONDITION",
             "SINGLE_NODE_MULTI_WRITER",
             "VOLUME_MOUNT_GROUP",
+            "GET_VOLUME_HEALTH",
+            "GET_STORAGE_HEALTH",
         ),
+        group=("CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT",),
         node_service=True,
         inline_volumes=True,
         topology_keys=(topology_key,) if topology else (),

@@ -10,10 +10,10 @@ import datetime
 from typing import Final
 
 from volsched.api import csi
-from volsched.csi import checks
+from volsched.csi import checks, topology
 from volsched.csi.data import Ref
 from volsched.csi.paging import page_of
-from volsched.csi.state import SnapshotRecord
+from volsched.csi.state import SnapshotRecord, VolumeRecord
 from volsched.csi.storage import Storage
 from volsched.errors import CsiCode, CsiError
 
@@ -27,10 +27,15 @@ class SnapshotService:
         self._storage = storage
         self._profile = storage.profile
         self._state = storage.state
+        self._constrained: Final = "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS" in storage.profile.services
 
     def create_snapshot(self, request: csi.CreateSnapshotRequest) -> csi.CreateSnapshotResponse:
         checks.require(name=request.name, source_volume_id=request.source_volume_id)
         checks.check_name(request.name)
+        requirement = request.accessibility_requirements
+        if requirement is not None and not self._constrained:
+            raise checks.invalid("accessibility_requirements need the plugin capability SNAPSHOT_ACCESSIBILITY_CONSTRAINTS")
+        checks.check_requirement(requirement)
         checks.check_parameters(self._profile.parameters, request.parameters, "parameter")
         ready_after_ns = checks.ready_after_ns(request.parameters)
         checks.fail_if_asked(request.parameters)
@@ -42,11 +47,15 @@ class SnapshotService:
                     CsiCode.ALREADY_EXISTS,
                     f"snapshot {request.name} exists as {existing.snapshot_id} of volume {existing.source_volume_id}",
                 )
+            if not self._storage.usable_within(existing.topology, requirement):
+                raise CsiError(CsiCode.ALREADY_EXISTS, f"snapshot {request.name} exists as {existing.snapshot_id}, {self._where(existing)}")
             return csi.CreateSnapshotResponse(snapshot=self.message(existing))
 
         volume = self._storage.volume(request.source_volume_id)
         # A datetime has microseconds; whole ones keep the answer equal on every way it takes.
         now_ns = self._storage.clock.now_ns() // 1000 * 1000
+        if not self._storage.usable_within(volume.topology, requirement):
+            raise CsiError(CsiCode.RESOURCE_EXHAUSTED, f"a snapshot of volume {volume.volume_id} is {self._where(volume)}")
         with self._state.change() as change:
             record = SnapshotRecord(
                 ordinal=change.next_ordinal(),
@@ -105,4 +114,9 @@ class SnapshotService:
             creation_time=_EPOCH + datetime.timedelta(microseconds=snapshot.created_ns // 1000),
             ready_to_use=snapshot.ready_ns <= self._storage.clock.now_ns(),
             group_snapshot_id=snapshot.group_snapshot_id,
+            accessible_topology=topology.as_messages(self._storage.readable_from(snapshot.topology)) if self._constrained else [],
         )
+
+    def _where(self, source: SnapshotRecord | VolumeRecord) -> str:
+        places = [self._profile.segment_text(segments) for segments in self._storage.readable_from(source.topology)]
+        return f"usable from {', '.join(places) or 'every topology the driver serves'}, outside the requirement"

@@ -1,4 +1,4 @@
-"""What the driver has acknowledged: volumes, snapshots, nodes, counters.
+"""What the driver has acknowledged: volumes, snapshots, groups of snapshots, nodes, counters.
 
 Records are immutable; a change collects new ones and takes effect as a whole, after the journal has made it durable:
 
@@ -114,6 +114,22 @@ class SnapshotRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
         return self.snapshot_id
 
 
+class GroupRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A group snapshot. Its members are snapshots that name it; `snapshot_ids` has them in the order of `source_volume_ids`."""
+
+    kind: ClassVar[str] = "group"
+    group_snapshot_id: str
+    name: str
+    source_volume_ids: list[str]
+    snapshot_ids: list[str]
+    created_ns: int
+    parameters: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return self.group_snapshot_id
+
+
 class NodeRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A node the driver runs on."""
 
@@ -138,7 +154,7 @@ class CounterRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
         return self.name
 
 
-RECORDS: Final[dict[str, type[Record]]] = {cls.kind: cls for cls in (VolumeRecord, SnapshotRecord, NodeRecord, CounterRecord)}
+RECORDS: Final[dict[str, type[Record]]] = {cls.kind: cls for cls in (VolumeRecord, SnapshotRecord, GroupRecord, NodeRecord, CounterRecord)}
 _DECODERS: Final = {kind: msgspec.json.Decoder(cls) for kind, cls in RECORDS.items()}
 _ENCODER: Final = msgspec.json.Encoder()
 R = TypeVar("R", bound=Record)
@@ -191,6 +207,10 @@ class DriverState:
         return self._tables["snapshot"]
 
     @property
+    def groups(self) -> Mapping[str, GroupRecord]:
+        return self._tables["group"]
+
+    @property
     def nodes(self) -> Mapping[str, NodeRecord]:
         return self._tables["node"]
 
@@ -201,6 +221,10 @@ class DriverState:
     def snapshot_named(self, name: str) -> SnapshotRecord | None:
         key = self._names.get(("snapshot", name))
         return None if key is None else self.snapshots[key]
+
+    def group_named(self, name: str) -> GroupRecord | None:
+        key = self._names.get(("group", name))
+        return None if key is None else self.groups[key]
 
     def snapshots_of(self, volume_id: str) -> list[SnapshotRecord]:
         return [self.snapshots[key] for key in self._snapshots_of.get(volume_id, ())]
@@ -293,8 +317,11 @@ class DriverState:
                 self._targets[mount.node, mount.target] = record.volume_id
             if record.content_source is not None and record.content_source.snapshot is not None:
                 self._restored_from.setdefault(record.content_source.snapshot.snapshot_id, {})[record.volume_id] = None
+        elif isinstance(record, GroupRecord):
+            self._names[("group", record.name)] = record.group_snapshot_id
         elif isinstance(record, SnapshotRecord):
-            self._names[("snapshot", record.name)] = record.snapshot_id
+            if not record.group_snapshot_id:  # members have no name of their own
+                self._names[("snapshot", record.name)] = record.snapshot_id
             self._snapshots_of.setdefault(record.source_volume_id, {})[record.snapshot_id] = None
 
     def _unindex(self, record: Record) -> None:
@@ -307,8 +334,11 @@ class DriverState:
                 self._targets.pop((mount.node, mount.target), None)
             if record.content_source is not None and record.content_source.snapshot is not None:
                 self._restored_from.get(record.content_source.snapshot.snapshot_id, {}).pop(record.volume_id, None)
+        elif isinstance(record, GroupRecord):
+            self._names.pop(("group", record.name), None)
         elif isinstance(record, SnapshotRecord):
-            self._names.pop(("snapshot", record.name), None)
+            if not record.group_snapshot_id:
+                self._names.pop(("snapshot", record.name), None)
             self._snapshots_of.get(record.source_volume_id, {}).pop(record.snapshot_id, None)
 
     def _account(self, record: VolumeRecord, size: int) -> None:

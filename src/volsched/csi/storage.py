@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from volsched.api.csi import TopologyRequirement
 from volsched.csi.checks import not_found
 from volsched.csi.data import Ref, VolumeData
 from volsched.csi.profile import UNLIMITED_BYTES, DriverProfile, Segments
-from volsched.csi.state import DriverState, NodeRecord, SnapshotRecord, VolumeRecord
-from volsched.csi.topology import reaches
+from volsched.csi.state import DriverState, GroupRecord, NodeRecord, SnapshotRecord, VolumeRecord
+from volsched.csi.topology import covers, reaches
 from volsched.errors import CsiCode, CsiError
 from volsched.ports.clients import Clock
 
@@ -35,6 +36,12 @@ class Storage:
         record = self.state.snapshots.get(snapshot_id)
         if record is None:
             raise not_found(f"snapshot {snapshot_id} not found")
+        return record
+
+    def group(self, group_snapshot_id: str) -> GroupRecord:
+        record = self.state.groups.get(group_snapshot_id)
+        if record is None:
+            raise not_found(f"group snapshot {group_snapshot_id} not found")
         return record
 
     # nodes
@@ -115,13 +122,31 @@ class Storage:
 
     def source_reaches(self, topologies: Sequence[Segments], segments: Segments) -> bool:
         """Whether a snapshot or source volume with these topologies can be read into a volume in `segments`."""
-        scope = self.profile.source_scope
-        if scope == "anywhere" or not topologies:
+        return reaches(self.readable_from(topologies), segments)
+
+    def readable_from(self, topologies: Sequence[Segments]) -> list[Segments]:
+        """From where a snapshot or source volume with these topologies can be read, each once; empty = from everywhere."""
+        if self.profile.source_scope == "anywhere":
+            return []
+        found: list[Segments] = []
+        key = self.profile.node_key if self.profile.source_scope == "topology" else None
+        for topology in topologies:
+            segments = {name: value for name, value in topology.items() if name != key}
+            if segments not in found:
+                found.append(segments)
+        return [] if {} in found else found
+
+    def usable_within(self, topologies: Sequence[Segments], requirement: TopologyRequirement | None) -> bool:
+        """Whether a snapshot with these topologies can become a volume in at least one requisite (or, without any, preferred) term."""
+        if requirement is None or not (requirement.requisite or requirement.preferred):
             return True
-        if scope == "topology" and self.profile.node_key is not None:
-            key = self.profile.node_key
-            topologies = [{name: value for name, value in topology.items() if name != key} for topology in topologies]
-        return reaches(topologies, segments)
+        for topology in requirement.requisite or requirement.preferred:
+            places = [segments for segments in self.known_segments() if covers(segments, topology.segments)]
+            if not places and self.profile.segments is None:
+                places = [topology.segments]
+            if any(self.source_reaches(topologies, segments) for segments in places):
+                return True
+        return False
 
     def refs(self) -> set[Ref]:
         """Everything that has bytes."""

@@ -7,20 +7,17 @@ source. Nothing of a refused call stays. Source: spec/volumes.md 6.3, 6.4, traps
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from volsched.api import csi
 from volsched.csi import checks, topology
 from volsched.csi.data import Ref
+from volsched.csi.health import condition_of
 from volsched.csi.paging import page_of
 from volsched.csi.profile import UNLIMITED_BYTES, Segments
 from volsched.csi.state import VolumeRecord
 from volsched.csi.storage import Storage
 from volsched.errors import CsiCode, CsiError
-
-HEALTHY: Final = "the volume is healthy"
 
 
 class VolumeService:
@@ -313,5 +310,5 @@ class VolumeService:
             return None
         return csi.VolumeStatus(
             published_node_ids=sorted(volume.publications) if nodes else [],
-            volume_condition=csi.VolumeCondition(message=HEALTHY) if condition else None,
+            volume_condition=condition_of(self._storage, volume) if condition else None,
         )

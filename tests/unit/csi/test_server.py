@@ -193,7 +193,7 @@ def test_every_code_comes_through_with_its_text_and_without_details(tmp_path: Pa
 def test_methods_the_driver_does_not_have(tmp_path: Path) -> None:
     with CsiServer(make_driver(), f"unix://{tmp_path}/s") as server, grpc.insecure_channel(f"unix:{server.endpoint[7:]}") as channel:
         for path in (
-            "/csi.v1.GroupController/CreateVolumeGroupSnapshot",
+            "/csi.v1.GroupController/Nonsense",
             "/csi.v1.SnapshotMetadata/GetMetadataAllocated",
             "/csi.v1.Controller/Nonsense",
         ):

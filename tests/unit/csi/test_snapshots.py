@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from tests.unit.csi.world import GIB, START_NS, World, create, full, world, zones_of
+from tests.unit.csi.world import GIB, START_NS, World, create, full, world, zones, zones_of
 from volsched.api import csi
 from volsched.errors import CsiCode
 
@@ -170,3 +170,55 @@ def test_snapshots_of_a_driver_with_node_local_volumes(transport: str, scope: st
             else:
                 here.refused(request, CsiCode.RESOURCE_EXHAUSTED)
         assert found == allowed
+
+
+def topology_of(snapshot: csi.Snapshot) -> list[dict[str, str]]:
+    return [dict(topology.segments) for topology in snapshot.accessible_topology]
+
+
+@pytest.mark.parametrize("transport", ["inprocess", "grpc"])
+@pytest.mark.parametrize(
+    ("scope", "told", "refused"),
+    [
+        ("anywhere", [], ["nowhere"]),
+        ("topology", [{"zone": "a"}], ["b", "nowhere"]),
+        ("node", [{"zone": "a", "node": "n1"}], ["b", "nowhere"]),
+    ],
+)
+def test_from_where_a_snapshot_is_usable(transport: str, scope: str, told: list[dict[str, str]], refused: list[str]) -> None:
+    segments = tuple({"zone": zone, "node": node} for zone, node in [("a", "n1"), ("a", "n2"), ("b", "n3")])
+    profile = replace(full(), topology_keys=("zone", "node"), segments=segments, node_key="node", source_scope=scope)
+    with world(transport, profile) as here:
+        home = csi.TopologyRequirement(requisite=[csi.Topology(segments={"zone": "a", "node": "n1"})])
+        volume = here.call(msgspec.structs.replace(create(), accessibility_requirements=home)).volume
+
+        def asked(name: str, *wanted: str) -> csi.CreateSnapshotRequest:
+            terms = [csi.Topology(segments={"zone": zone}) for zone in wanted]
+            requirement = csi.TopologyRequirement(requisite=terms, preferred=terms[:1])
+            return csi.CreateSnapshotRequest(name=name, source_volume_id=volume.volume_id, accessibility_requirements=requirement)
+
+        assert topology_of(here.snapshot(volume.volume_id)) == told
+        assert topology_of(here.call(asked("wanted", "a")).snapshot) == told
+        assert topology_of(here.call(asked("either", "b", "a")).snapshot) == told
+        for number, zone in enumerate(refused):
+            here.refused(asked(f"r{number}", zone), CsiCode.RESOURCE_EXHAUSTED, match="outside the requirement")
+            here.refused(asked("s", zone), CsiCode.ALREADY_EXISTS, match="snap-0001")
+        stray = csi.TopologyRequirement(requisite=home.requisite, preferred=[csi.Topology(segments={"zone": "b"})])
+        here.refused(
+            csi.CreateSnapshotRequest(name="p", source_volume_id=volume.volume_id, accessibility_requirements=stray),
+            CsiCode.INVALID_ARGUMENT,
+            match="preferred",
+        )
+        assert len(here.driver.snapshots()) == 3
+
+
+@pytest.mark.parametrize("transport", ["inprocess", "grpc"])
+def test_snapshot_topology_needs_its_capability(transport: str) -> None:
+    services = tuple(name for name in full().services if name != "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS")
+    with world(transport, replace(full(source_scope="topology"), services=services)) as here:
+        volume = here.volume("v", requisite=["a"])
+        assert here.snapshot(volume.volume_id).accessible_topology == []
+        request = csi.CreateSnapshotRequest(
+            name="t", source_volume_id=volume.volume_id, accessibility_requirements=csi.TopologyRequirement(requisite=zones("a"))
+        )
+        here.refused(request, CsiCode.INVALID_ARGUMENT, match="SNAPSHOT_ACCESSIBILITY_CONSTRAINTS")

@@ -279,7 +279,12 @@ def test_identity(any_world: World) -> None:
     assert (info.name, bool(info.vendor_version)) == (any_world.driver.name, True)
     assert any_world.call(csi.ProbeRequest()).ready is True
     capabilities = any_world.call(csi.GetPluginCapabilitiesRequest()).capabilities
-    assert [item.service.type for item in capabilities if item.service] == ["CONTROLLER_SERVICE", "VOLUME_ACCESSIBILITY_CONSTRAINTS"]
+    assert [item.service.type for item in capabilities if item.service] == [
+        "CONTROLLER_SERVICE",
+        "VOLUME_ACCESSIBILITY_CONSTRAINTS",
+        "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
+        "GROUP_CONTROLLER_SERVICE",
+    ]
     assert [item.volume_expansion.type for item in capabilities if item.volume_expansion] == ["ONLINE"]
     controller = any_world.call(csi.ControllerGetCapabilitiesRequest()).capabilities
     assert [item.rpc.type for item in controller] == list(any_world.driver.profile.controller)
