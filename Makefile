@@ -11,7 +11,7 @@ JOBS   := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo 
 
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native/include native/src native/bindings -type f 2>/dev/null) src/volsched/engine/_rows.pyx
 
-.PHONY: demo test test-python test-native test-asan test-tsan bench lint types format stubs build clean help
+.PHONY: demo test test-python test-native test-asan test-tsan test-csi bench lint types format stubs build clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,20 @@ test-asan: $(VENV)/.stamp-build-tools ## native tests under the address and unde
 
 test-tsan: $(VENV)/.stamp-build-tools ## native tests under the thread sanitizer
 	@cmake --workflow --preset tsan
+
+# csi-sanity, built where its version is part of the path: a new version is a new file.
+SANITY_VERSION := v5.6.0
+SANITY := build/csi-sanity-$(SANITY_VERSION)/csi-sanity
+
+$(SANITY):
+	@echo "building csi-sanity $(SANITY_VERSION)"
+	@GOBIN=$(CURDIR)/$(@D) nice go install github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@$(SANITY_VERSION)
+
+test-csi: build $(VENV)/.stamp-dev-tools ## csi-sanity against the fake driver over a socket (needs Go)
+	@if command -v go >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory $(SANITY) && VOLSCHED_CSI_SANITY=$(CURDIR)/$(SANITY) $(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance; \
+	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "csi-sanity: Go not found (1.25 or newer, https://go.dev)"; exit 1; \
+	else echo "csi-sanity: skipped, Go not found (1.25 or newer, https://go.dev)"; fi
 
 bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
 	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name
