@@ -19,6 +19,7 @@ DEFAULT_SNAPSHOT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
 ZONES = ("a", "b", "c")
 DRIVERS = ("one.csi.example.com", "two.csi.example.com")
 GAPS_S = (0.0, 0.0, 0.0, 0.001, 0.01, 0.1, 0.5, 1.0, 1.001, 3.0, 8.0, 16.0, 40.0)
+STEPS = (0, 0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of an instant, before the user acts in the middle of it
 RETRIABLE_CODES = ("4", "10", "14")
 FINAL_CODES = ("3", "5", "6", "9", "11", "13")
 
@@ -32,6 +33,7 @@ class Generator:
         self._chance: Stream = Chance(seed)("story")
         self._timeline: list[Entry] = []
         self._at = 0.0
+        self._steps: int | None = 0  # the cluster is there before anything happens
         self._actions = actions
         self._zones = ZONES[: self._pick((1, 2, 3, 3))]
         self._mounting = self._one_in(2)
@@ -61,7 +63,9 @@ class Generator:
         drivers = [self._driver(name) for name in self._drivers]
         self._cluster()
         for _ in range(self._actions):
-            self._at = round(self._at + self._pick(GAPS_S), 3)
+            gap = self._pick(GAPS_S)
+            self._at = round(self._at + gap, 3)
+            self._steps = self._pick(STEPS) if gap == 0 else None
             self._action()
         return {
             "drivers": drivers,
@@ -74,7 +78,8 @@ class Generator:
         options: Entry = {"strict_topology": self._one_in(4)}
         if self._capacity_objects:
             options |= {"enable_capacity": True}
-        driver: Entry = {"profile": "full", "name": name, "options": options, "source_scope": self._pick(("anywhere", "anywhere", "topology"))}
+        scope = self._pick(("anywhere", "anywhere", "topology"))
+        driver: Entry = {"profile": "full", "name": name, "options": options, "source_scope": scope}
         if self._capacity_objects:
             driver["capacity"] = {zone: self._pick((0, 30, 100)) << 30 for zone in self._zones}
         if self._limit:
@@ -85,9 +90,15 @@ class Generator:
         do: Entry = {"verb": verb, "kind": kind, "name": name} | more
         if body is not None:
             do["body"] = body
-        self._timeline.append({"at": self._at, "do": do})
+        entry: Entry = {"at": self._at, "do": do}
+        if self._steps is not None:
+            entry["steps"] = self._steps
+        self._timeline.append(entry)
+        self._steps = 0 if self._steps is None else self._pick(STEPS[:4])
 
-    def _create(self, api_version: str, kind: str, name: str, namespace: str | None = None, metadata: Entry | None = None, **fields: Any) -> None:
+    def _create(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None, metadata: Entry | None = None, **fields: Any
+    ) -> None:
         meta: Entry = {"name": name} | ({"namespace": namespace} if namespace else {}) | (metadata or {})
         body = {"apiVersion": api_version, "kind": kind, "metadata": meta} | fields
         self._do("create", kind, name, body, **({"namespace": namespace} if namespace else {}))

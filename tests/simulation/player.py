@@ -6,6 +6,8 @@ caller). Beyond what `volsched rehearse` plays, an entry may have
     verb `patch-status`   a merge patch of the status subresource (a node that is no longer Ready)
     verb `write`          bytes put into the volume of a claim: `body` is file name -> text
     `if`                  a part of the object that must be there, or the entry is skipped
+    `steps`               act after so many steps of this instant, in the middle of what the controllers are doing; without it an entry
+                          waits until everything due at its time has been done
 
 With `lenient`, an entry that is refused or names an object that was never made is skipped too: that is how generated stories stay playable
 when entries are dropped from them.
@@ -64,7 +66,7 @@ def settings_of(driver: Mapping[str, Json]) -> DriverSettings:
 
 
 def contains(value: Json, part: Json) -> bool:
-    """Whether JSON holds a part: objects by their keys, lists by some element for each, `*` anything, `~text` a text within, null nothing."""
+    """Whether JSON holds a part: objects by keys, lists by some element for each, `*` anything, `~text` a text within, null nothing."""
     if part is None:
         return value is None
     if part == "*":
@@ -118,7 +120,7 @@ class Player:
         """The whole timeline, then on until the cluster is at rest, with the checks for that."""
         with self.cluster:
             for number, entry in enumerate(self.story["timeline"]):
-                if not self.run_until(float(entry["at"])) or not self.take_entry(number, entry):
+                if not self.run_until(float(entry["at"]), entry.get("steps")) or not self.take_entry(number, entry):
                     break
             else:
                 if self.rest(deadline_s=deadline_s) and self.story.get("teardown"):
@@ -151,14 +153,24 @@ class Player:
             self.played.skipped.append((number, skipped))
         return self.look()
 
-    def run_until(self, at_s: float) -> bool:
-        """Step by step up to a time of the story; False once enough has gone wrong."""
+    def run_until(self, at_s: float, steps_max: int | None = None) -> bool:
+        """Step by step up to a time of the story, of its last instant only so many; False once enough has gone wrong."""
         deadline_ns = self._start_ns + round(at_s * NS)
-        while self.cluster.step(deadline_ns):
+        left = steps_max
+        while self.cluster.loop.next_ns() is not None or not self.played.steps:
+            if left == 0 and self.cluster.now_ns() == deadline_ns:
+                return True
+            if not self.cluster.step(deadline_ns if left != 0 else deadline_ns - 1):
+                break
             self.played.steps += 1
             if not self.look():
                 return False
-        self.cluster.run_until(deadline_ns)  # nothing is due: the clock goes on
+            if left and self.cluster.now_ns() == deadline_ns:
+                left -= 1
+        if left != 0:
+            self.cluster.run_until(deadline_ns)  # nothing is due: the clock goes on
+        else:
+            self.cluster.clock.wait_until(deadline_ns)
         return True
 
     def rest(self, *, deadline_s: float = 3600.0) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
+from lightkube.models.core_v1 import PersistentVolume, Pod
 
 from volsched.api.edit import is_deleting, uid_of
 from volsched.api.kinds import meta
@@ -41,11 +41,11 @@ from volsched.rules.volumes import (
     ANN_BIND_COMPLETED,
     WAIT_FOR_FIRST_CONSUMER,
     access_modes_satisfied,
+    claim_names,
     class_of,
     find_matching_volume,
     is_fully_bound,
     pod_terminated,
-    volume_mode_of,
 )
 from volsched.scheduler.queue import Place
 
@@ -120,7 +120,8 @@ def _volumes(facts: Facts) -> Iterator[tuple[str, str]]:
             if claim is None or not holds(pv, claim):
                 yield "binding", f"{named(pv)} is Bound and {_refers(pv)}, which does not hold it"
         elif phase == "Available":
-            if reference is not None and reference.uid and not _of_other_mode(pv, claim):
+            # a claim that has no volume may be refused this one, by mode or access modes: the phase stays (rule "match" sees the others)
+            if reference is not None and reference.uid and (claim is None or volume_of(claim)):
                 yield "binding", f"{named(pv)} is Available and {_refers(pv)}"
         elif phase == "Released":
             if reference is None or not reference.uid or (claim is not None and holds(pv, claim)):
@@ -140,11 +141,6 @@ def _refers(pv: PersistentVolume) -> str:
     if reference is None:
         return "is claimed by nobody"
     return f"is claimed by {reference.namespace}/{reference.name} (uid {reference.uid or 'none'})"
-
-
-def _of_other_mode(pv: PersistentVolume, claim: PersistentVolumeClaim | None) -> bool:
-    """A claim that waits for a volume of another mode leaves the volume's phase as it is."""
-    return claim is not None and not volume_of(claim) and volume_mode_of(pv) != volume_mode_of(claim)
 
 
 def _matches(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -269,16 +265,17 @@ def _decided(decision: Decision) -> Mapping[str, Any]:
 
 def _nodes(facts: Facts) -> Iterator[tuple[str, str]]:
     """Attachments and mounts that no pod needs any more, on nodes that are there."""
-    wanted: dict[tuple[str, str], None] = {}
-    for pod in facts.placed_pods:
-        wanted.update(((node_of(pod), meta(pv).name or ""), None) for _, pv in facts.volumes_of(pod))
+    # by claim names: a pod keeps its volume also when the claim was removed under it by force
+    wanted = {(node_of(pod), meta(pod).namespace, name) for pod in facts.placed_pods for _, name, _ in claim_names(pod)}
     for attachment in facts.attachments:
         pv = facts.volumes.get(attachment.spec.source.persistentVolumeName or "")
         backing = backing_of(pv) if pv is not None else None
         if pv is None or backing is None or is_deleting(attachment) or not serves(facts.nodes.get(attachment.spec.nodeName)):
             continue
         ours = meta(attachment).name == attachment_name(backing.handle, backing.driver, attachment.spec.nodeName)
-        if ours and (attachment.spec.nodeName, meta(pv).name or "") not in wanted:
+        reference = _reference(pv)
+        user = (attachment.spec.nodeName, reference.namespace, reference.name) if reference is not None else None
+        if ours and user not in wanted:
             yield "leftover", f"{named(pv)} is attached to node {attachment.spec.nodeName}, where no pod uses it"
     living = {uid_of(pod) for pod in facts.pods}
     for name, fake in facts.drivers.items():

@@ -77,7 +77,7 @@ RULES: Final[Mapping[str, str]] = {
 def check_safety(cluster: Cluster, witness: Witness | None = None) -> list[Violation]:
     """What is wrong right now. Cheap enough to be asked after every step; what a witness saw since it was last asked comes along."""
     facts = Facts(cluster)
-    found = [Violation(rule, text) for rule, text in _safety(facts)]
+    found = [Violation(rule, text) for rule, text in _safety(facts, witness)]
     return found if witness is None else found + witness.take()
 
 
@@ -86,13 +86,13 @@ def check_quiet(cluster: Cluster, witness: Witness | None = None) -> list[Violat
     return check_safety(cluster, witness) + [Violation(rule, text) for rule, text in quiet_violations(Facts(cluster), witness)]
 
 
-def _safety(facts: Facts) -> Iterator[tuple[str, str]]:
+def _safety(facts: Facts, witness: Witness | None) -> Iterator[tuple[str, str]]:
     yield from _one_claim(facts)
     yield from _pods(facts)
     yield from _attach_limits(facts)
     yield from _attachments(facts)
     yield from _backend(facts)
-    yield from _ready_chain(facts)
+    yield from _ready_chain(facts, witness)
 
 
 def _one_claim(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -180,7 +180,7 @@ def _backend(facts: Facts) -> Iterator[tuple[str, str]]:
             yield "backend-kept", f"{named(claim)} is bound to {named(pv)}, whose {lost} does not exist"
 
 
-def _ready_chain(facts: Facts) -> Iterator[tuple[str, str]]:
+def _ready_chain(facts: Facts, witness: Witness | None) -> Iterator[tuple[str, str]]:
     for snapshot in facts.snapshots.values():
         content = facts.content_of(snapshot)
         # once the snapshot is being deleted, its content may be cleared before it goes
@@ -197,7 +197,7 @@ def _ready_chain(facts: Facts) -> Iterator[tuple[str, str]]:
         ready_ns = backend.get(handle)
         if ready_ns is not None and ready_ns > now_ns:
             yield "ready-chain", f"{named(content)} is ready, snapshot {handle.handle} of driver {handle.driver} is not"
-        # with Retain, or made by hand, the backend snapshot may be deleted by whoever else knows it
-        dynamic = content.spec.source.volumeHandle is not None
-        if ready_ns is None and dynamic and content.spec.deletionPolicy == "Delete" and finalizers_of(content):
+        # a backend snapshot that is, or was, known to another content too may have been deleted by that one
+        shared_handle = witness is None or content.spec.source.volumeHandle is None or witness.snapshot_is_shared(handle)
+        if ready_ns is None and not shared_handle and finalizers_of(content):
             yield "ready-chain", f"{named(content)} is ready, driver {handle.driver} has no snapshot {handle.handle or '(no handle)'}"

@@ -415,11 +415,14 @@ class Kubelet:
         return DONE
 
     def _is_used_unknown_to_disk(self, subject: Incarnation, device: Device) -> bool:
-        """Whether another running pod uses the device that this process has not looked at yet: its mounts are not on the disk's record."""
+        """Whether another running pod uses the device that this process has not looked at yet: none of its mounts is on the disk's record.
+
+        A pod that has some on record, and not this one, is being unmounted too.
+        """
         return any(
             device in devices_of(pod, self._view)
             for pod in self._pods_on(subject.node)
-            if uid_of(pod) != subject.uid and _is_running(pod) and uid_of(pod) not in self._unmounted
+            if uid_of(pod) != subject.uid and _is_running(pod) and uid_of(pod) not in self._unmounted and not self._disks.of(uid_of(pod))
         )
 
     # in use

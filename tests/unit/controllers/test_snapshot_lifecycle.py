@@ -358,18 +358,6 @@ def test_the_source_claim_is_freed_when_its_last_unready_snapshot_goes() -> None
     check_invariants(world)
 
 
-def test_the_source_claim_is_freed_when_its_unready_snapshots_go_at_one_time() -> None:
-    world = make_world(claim_bound=False)
-    world.create(make_snapshot("one"), make_snapshot("two"))
-    world.settle()
-    for name in ("one", "two"):
-        world.delete("VolumeSnapshot", name)  # each pass finds the other snapshot un-ready
-    world.settle(for_s=2)
-    assert world.find("VolumeSnapshot", "one") is None and world.find("VolumeSnapshot", "two") is None
-    assert CLAIM_FINALIZER not in finalizers_of(world.get("PersistentVolumeClaim", "data"))
-    check_invariants(world)
-
-
 def test_a_content_without_its_finalizer_is_not_cut() -> None:
     world = make_world()
     for process in world.processes:
