@@ -23,6 +23,7 @@ from volsched.api.kinds import KINDS, Json, Key, encode, key_of, meta
 from volsched.api.manifest import Loaded, load_files
 from volsched.api.watch import Change, WatchEvent
 from volsched.app import apply as applying
+from volsched.app import external
 from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
@@ -152,6 +153,21 @@ class Cluster:
         """Give the state file back; everything acknowledged is in it already."""
         self.drivers.close()
         self.store.close()
+
+    def connect(self, endpoints: Sequence[str], *, kubelet_root: str) -> None:
+        """Reach the CSI drivers at these sockets and at those the state file remembers; where there are any, nodes mount for real, under
+        `kubelet_root`. To be called before anything runs.
+
+        Raises InputError, nothing written, for one that cannot be reached.
+        """
+        found = external.connect([*external.remembered(self.store), *endpoints])
+        if found:
+            self.drivers.external += found
+            self._kubelet_root = kubelet_root
+
+    def remember(self, endpoints: Sequence[str]) -> None:
+        """Keep the sockets of CSI drivers in the state file, for `connect`."""
+        external.remember(self.store, endpoints)
 
     # time
 

@@ -113,13 +113,16 @@ class DriverHub:
         clock: Clock,
         *,
         settings: Sequence[DriverSettings] | None,
+        external: Sequence[DriverSettings] = (),
         priority: int,
         node_service: bool,
     ) -> None:
+        """`settings`: all the drivers there are, None to find them. `external`: drivers besides, which nothing is found for."""
         self._store = store
         self._runner = runner
         self._clock = clock
         self._given = settings
+        self.external: list[DriverSettings] = list(external)
         self._priority = priority
         self._node_service = node_service
         self._clients: dict[str, CsiClient] = {}
@@ -129,6 +132,8 @@ class DriverHub:
     def start(self) -> None:
         """Run the given drivers, or those that the objects name; from now on also those that are named later."""
         self._started = True
+        for settings in self.external:
+            self._run(settings)
         if self._given is not None:
             for settings in self._given:
                 self._run(settings)
@@ -154,7 +159,7 @@ class DriverHub:
 
     def close(self) -> None:
         """Let go of sockets."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *(settings.client for settings in self.external)):
             close = getattr(client, "close", None)
             if close is not None:
                 close()

@@ -16,8 +16,10 @@ import click
 from volsched.api.kinds import Key, Kind, key_of, meta, to_json
 from volsched.api.manifest import Loaded
 from volsched.app.cluster import Cluster
+from volsched.app.external import kubelet_root
 from volsched.cli.common import (
     complete_kinds,
+    endpoint_option,
     engine_option,
     files_option,
     kind_or_fail,
@@ -31,7 +33,7 @@ from volsched.cli.common import (
     warn,
 )
 from volsched.cli.opening import existing
-from volsched.cli.output import as_list, resource_name, structured
+from volsched.cli.output import as_list, resource_name, resource_type, structured
 from volsched.cli.progress import showing
 from volsched.env import Uids
 from volsched.errors import InputError, NotFoundError
@@ -66,9 +68,18 @@ def _writing(cluster: Cluster, *, keep: bool) -> Iterator[None]:
 @_dry_run
 @output_option("name", "json", "yaml")
 @click.option("--seed", type=int, help="Seed of a new cluster's uids and chance (default 0).")
+@endpoint_option
 @engine_option
 def apply(
-    files: Sequence[Path], namespace: str, state: Path, no_run: bool, dry_run: str, output: str | None, seed: int | None, engine: str
+    files: Sequence[Path],
+    namespace: str,
+    state: Path,
+    no_run: bool,
+    dry_run: str,
+    output: str | None,
+    seed: int | None,
+    endpoints: tuple[str, ...],
+    engine: str,
 ) -> None:
     """Create objects, or bring existing ones to what the files say; then let the cluster settle.
 
@@ -80,12 +91,14 @@ def apply(
         fresh = not state.exists()
         if fresh and keep:
             progress.now("checking")
-            _try_out(items, seed=seed, engine=engine)
+            _try_out(items, endpoints, seed=seed, engine=engine)
         progress.now("writing")
         with Cluster(state=None if fresh and not keep else state, seed=seed, engine=engine) as cluster:
             if not fresh and seed is not None and cluster.store.uids.seed != Uids(seed).seed:
                 raise InputError("the cluster in this file has a seed of its own; --seed is for a new one", source=str(state))
+            cluster.connect(endpoints, kubelet_root=kubelet_root(state))
             with _writing(cluster, keep=keep):
+                cluster.remember(endpoints)
                 results = cluster.apply_all(items)
             suffix = "" if keep else f" ({dry_run} dry run)" if dry_run == "server" else " (dry run)"
             if output in (None, "name"):
@@ -101,9 +114,10 @@ def apply(
                 print(structured(to_json(shown[0]) if len(shown) == 1 else as_list(shown), output))
 
 
-def _try_out(items: Sequence[Loaded], *, seed: int | None, engine: str) -> None:
+def _try_out(items: Sequence[Loaded], endpoints: Sequence[str], *, seed: int | None, engine: str) -> None:
     """Refuse what the new cluster would refuse before there is a file of it."""
     with Cluster(seed=seed, engine=engine) as cluster:
+        cluster.connect(endpoints, kubelet_root="")
         cluster.apply_all(items)
 
 
@@ -158,13 +172,16 @@ def delete(
         targets = [_Target(kind_or_fail(key.kind), key.namespace, key.name) for key in (key_of(item.object) for item in given)]
         for kind, name in pairs:
             targets += _targets(cluster, kind, name, None if all_namespaces else namespace, namespace, selector)
+        cluster.connect((), kubelet_root=kubelet_root(state))
         progress.now("deleting")
         done = _delete(cluster, targets, grace_period_s=grace_period, keep=keep, ignore_not_found=ignore_not_found)
         progress.hide()
         for target in done:
-            told = f'{_type(target.kind)} "{target.name}" deleted' + (f" from {target.namespace} namespace" if target.namespace else "")
+            told = f'{resource_type(target.kind)} "{target.name}" deleted' + (
+                f" from {target.namespace} namespace" if target.namespace else ""
+            )
             dry = "" if keep else " (server dry run)" if dry_run == "server" else " (dry run)"
-            print(f"{_type(target.kind)}/{target.name}" if output == "name" else told + dry, flush=True)
+            print(f"{resource_type(target.kind)}/{target.name}" if output == "name" else told + dry, flush=True)
         if not done:
             click.echo("No resources found", err=True)
         if keep and not no_run:
@@ -172,10 +189,6 @@ def delete(
             cluster.run_until_idle()
             progress.hide()
             _tell_of_those_left(cluster, done)
-
-
-def _type(kind: Kind) -> str:
-    return f"{kind.name.lower()}.{kind.group}" if kind.group else kind.name.lower()
 
 
 def _targets(cluster: Cluster, kind: Kind, name: str | None, scope: str | None, namespace: str, selector: str | None) -> list[_Target]:
@@ -214,4 +227,4 @@ def _tell_of_those_left(cluster: Cluster, targets: Sequence[_Target]) -> None:
         held = ", ".join(meta(obj).finalizers or ())
         users = cluster.pods_using(obj) if target.kind.name == "PersistentVolumeClaim" else ()
         why = f", held by {held}" + (f" (in use by pod {', '.join(users)})" if users else "") if held else ""
-        warn(f"{_type(target.kind)} {target.name} is still being deleted{why}")
+        warn(f"{resource_type(target.kind)} {target.name} is still being deleted{why}")

@@ -1,7 +1,7 @@
 """What `get` shows of each kind: column titles and how a cell is read, as kubectl prints them.
 
 One table, kind by kind. A cell function takes the object and the cluster's present time in nanoseconds. Columns marked wide appear with
-`-o wide` only.
+`-o wide` only; minor ones make way where a terminal is too narrow.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Column(NamedTuple):
     title: str
     cell: Callable[[Any, int], str]
     wide: bool = False
+    minor: bool = False
 
 
 def age(when: datetime.datetime | None, now_ns: int) -> str:
@@ -189,13 +190,13 @@ def _csinode_detail(obj: Any, _now_ns: int) -> str:
     return ", ".join(driver.name + limit(driver) for driver in obj.spec.drivers or ()) or NONE
 
 
-def event_row(event: Any, now_ns: int) -> list[str]:
-    """LAST SEEN, TYPE, REASON, OBJECT, MESSAGE as `kubectl events` prints them."""
+def event_row(event: Any, now_ns: int, kind_name: Callable[[str], str] = str) -> list[str]:
+    """LAST SEEN, TYPE, REASON, OBJECT, MESSAGE as `kubectl events` prints them; `kind_name` is how the kind of OBJECT is written."""
     seen = age(event.lastTimestamp, now_ns)
     if (event.count or 1) > 1:
         seen += f" (x{event.count} over {age(event.firstTimestamp, now_ns)})"
     target = event.involvedObject
-    return [seen, event.type or "", event.reason or "", f"{target.kind}/{target.name}", event.message or ""]
+    return [seen, event.type or "", event.reason or "", f"{kind_name(target.kind or '')}/{target.name}", event.message or ""]
 
 
 def _restarts(pod: Any, _now_ns: int) -> str:
@@ -208,7 +209,7 @@ def _attached(obj: Any, _now_ns: int) -> str:
 
 _NAME: Final = Column("NAME", lambda obj, _now: str(meta(obj).name))
 _AGE: Final = Column("AGE", _created)
-_VAC: Final = Column("VOLUMEATTRIBUTESCLASS", _field("spec", "volumeAttributesClassName", empty=UNSET))
+_VAC: Final = Column("VOLUMEATTRIBUTESCLASS", _field("spec", "volumeAttributesClassName", empty=UNSET), minor=True)
 _MODE: Final = Column("VOLUMEMODE", _field("spec", "volumeMode"), wide=True)
 
 # fmt: off
@@ -224,22 +225,25 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     ),
     "PersistentVolumeClaim": (
         _NAME, Column("STATUS", _phase), Column("VOLUME", _field("spec", "volumeName")), Column("CAPACITY", _pvc_capacity),
-        Column("ACCESS MODES", _pvc_modes), Column("STORAGECLASS", _field("spec", "storageClassName")), _VAC, _AGE, _MODE,
+        Column("ACCESS MODES", _pvc_modes, minor=True), Column("STORAGECLASS", _field("spec", "storageClassName")), _VAC, _AGE, _MODE,
     ),
     "PersistentVolume": (
         _NAME, Column("CAPACITY", _field("spec", "capacity", "storage")),
-        Column("ACCESS MODES", lambda pv, _now: access_modes(pv.spec.accessModes)),
-        Column("RECLAIM POLICY", _field("spec", "persistentVolumeReclaimPolicy")), Column("STATUS", _phase), Column("CLAIM", _claim),
-        Column("STORAGECLASS", _field("spec", "storageClassName")), _VAC, Column("REASON", _field("status", "reason")), _AGE, _MODE,
+        Column("ACCESS MODES", lambda pv, _now: access_modes(pv.spec.accessModes), minor=True),
+        Column("RECLAIM POLICY", _field("spec", "persistentVolumeReclaimPolicy"), minor=True), Column("STATUS", _phase),
+        Column("CLAIM", _claim), Column("STORAGECLASS", _field("spec", "storageClassName")), _VAC,
+        Column("REASON", _field("status", "reason"), minor=True), _AGE, _MODE,
         Column("REACHABLE FROM", lambda pv, _now: affinity_text(pv), wide=True),
     ),
     "StorageClass": (
         Column("NAME", _default_class("kubernetes.io/is-default-class")), Column("PROVISIONER", _field("provisioner")),
-        Column("RECLAIMPOLICY", _field("reclaimPolicy")), Column("VOLUMEBINDINGMODE", _field("volumeBindingMode")),
-        Column("ALLOWVOLUMEEXPANSION", _field("allowVolumeExpansion", empty="false")), _AGE, Column("TOPOLOGIES", _topology, wide=True),
+        Column("RECLAIMPOLICY", _field("reclaimPolicy"), minor=True), Column("VOLUMEBINDINGMODE", _field("volumeBindingMode")),
+        Column("ALLOWVOLUMEEXPANSION", _field("allowVolumeExpansion", empty="false"), minor=True), _AGE,
+        Column("TOPOLOGIES", _topology, wide=True),
     ),
     "CSIDriver": (
-        _NAME, Column("ATTACHREQUIRED", _field("spec", "attachRequired")), Column("PODINFOONMOUNT", _field("spec", "podInfoOnMount")),
+        _NAME, Column("ATTACHREQUIRED", _field("spec", "attachRequired")),
+        Column("PODINFOONMOUNT", _field("spec", "podInfoOnMount"), minor=True),
         Column("STORAGECAPACITY", _field("spec", "storageCapacity")), _AGE,
     ),
     "CSINode": (_NAME, Column("DRIVERS", _drivers), _AGE, Column("INSTALLED", _csinode_detail, wide=True)),
@@ -253,16 +257,17 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     ),
     "VolumeSnapshot": (
         _NAME, Column("READYTOUSE", _field("status", "readyToUse")), Column("SOURCEPVC", _snapshot_source("persistentVolumeClaimName")),
-        Column("SOURCESNAPSHOTCONTENT", _snapshot_source("volumeSnapshotContentName")),
-        Column("RESTORESIZE", _field("status", "restoreSize")), Column("SNAPSHOTCLASS", _field("spec", "volumeSnapshotClassName")),
+        Column("SOURCESNAPSHOTCONTENT", _snapshot_source("volumeSnapshotContentName"), minor=True),
+        Column("RESTORESIZE", _field("status", "restoreSize")),
+        Column("SNAPSHOTCLASS", _field("spec", "volumeSnapshotClassName"), minor=True),
         Column("SNAPSHOTCONTENT", _field("status", "boundVolumeSnapshotContentName")), _AGE,
     ),
     "VolumeSnapshotContent": (
         _NAME, Column("READYTOUSE", _field("status", "readyToUse")), Column("RESTORESIZE", _field("status", "restoreSize")),
-        Column("DELETIONPOLICY", _field("spec", "deletionPolicy")), Column("DRIVER", _field("spec", "driver")),
-        Column("VOLUMESNAPSHOTCLASS", _field("spec", "volumeSnapshotClassName")),
+        Column("DELETIONPOLICY", _field("spec", "deletionPolicy"), minor=True), Column("DRIVER", _field("spec", "driver")),
+        Column("VOLUMESNAPSHOTCLASS", _field("spec", "volumeSnapshotClassName"), minor=True),
         Column("VOLUMESNAPSHOT", _field("spec", "volumeSnapshotRef", "name")),
-        Column("VOLUMESNAPSHOTNAMESPACE", _field("spec", "volumeSnapshotRef", "namespace")), _AGE,
+        Column("VOLUMESNAPSHOTNAMESPACE", _field("spec", "volumeSnapshotRef", "namespace"), minor=True), _AGE,
         Column("HANDLE", _field("status", "snapshotHandle"), wide=True),
     ),
     "VolumeSnapshotClass": (

@@ -91,6 +91,17 @@ def engine_option(function: F) -> F:
     )(function)
 
 
+def endpoint_option(function: F) -> F:
+    """--csi-endpoint."""
+    return click.option(
+        "--csi-endpoint",
+        "endpoints",
+        multiple=True,
+        metavar="unix:///PATH",
+        help="CSI driver that runs by itself, in place of a fake one of its name; repeatable, remembered with the cluster.",
+    )(function)
+
+
 def tie_break_option(function: F) -> F:
     """--tie-break."""
     return click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from volsched.cli.columns import event_row
 from volsched.cli.common import complete_kinds, kind_or_fail, namespace_options, output_option, resources, selector_option, state_option
 from volsched.cli.describe import describe as describe_text
 from volsched.cli.jsonpath import Template, custom_columns, sorted_by
-from volsched.cli.layout import grid
+from volsched.cli.layout import fits, grid
 from volsched.cli.opening import existing
-from volsched.cli.output import as_list, objects_table, resource_name, structured
+from volsched.cli.output import as_list, objects_table, resource_name, short_name, structured
 from volsched.errors import InputError, NotFoundError
 
 ALL: Final = ("Pod", "PersistentVolumeClaim", "PersistentVolume", "VolumeSnapshot", "VolumeSnapshotContent", "StorageClass")
@@ -224,7 +224,14 @@ def _types(text: str | None) -> frozenset[str]:
 def events_table(events: Sequence[Any], *, now_ns: int, namespaces: bool, headers: bool = True) -> str:
     """LAST SEEN, TYPE, REASON, OBJECT, MESSAGE."""
     titles = (["NAMESPACE"] if namespaces else []) + list(EVENT_TITLES)
-    rows = [([meta(event).namespace or ""] if namespaces else []) + event_row(event, now_ns) for event in events]
-    texts = grid(titles, rows, headers=headers, width=terminal.width())
+    width = terminal.width()
+
+    def rows(kind_name: Callable[[str], str]) -> list[list[str]]:
+        return [([meta(event).namespace or ""] if namespaces else []) + event_row(event, now_ns, kind_name) for event in events]
+
+    table = rows(str)
+    if not fits(titles, table, width):
+        table = rows(short_name)
+    texts = grid(titles, table, headers=headers, width=width)
     shades = ([""] if headers else []) + ["wait" if event.type == "Warning" else "" for event in events]
     return "\n".join(terminal.shade(text, how) for text, how in zip(texts, shades, strict=True))

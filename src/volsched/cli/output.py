@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from volsched.api.kinds import Json, kind_of, meta, to_json
+from volsched.api.kinds import KINDS, Json, Kind, kind_of, meta, to_json
 from volsched.cli.columns import columns_of
-from volsched.cli.layout import grid, squeezed
+from volsched.cli.layout import fits, table_lines
 
 
 def objects_table(
@@ -28,30 +28,41 @@ def objects_table(
     """The table `get` prints for one kind. `prefixed`: names with their kind, as kubectl shows several kinds at once."""
     columns = columns_of(kind, wide=wide)
     titles = (["NAMESPACE"] if namespaces else []) + [column.title for column in columns] + (["LABELS"] if labels else [])
-    rows = []
-    for obj in objects:
-        cells = [column.cell(obj, now_ns) for column in columns]
-        if prefixed:
-            cells[0] = resource_name(obj).rpartition("/")[0] + "/" + cells[0]
-        rows.append(([str(meta(obj).namespace)] if namespaces else []) + cells + ([_labels(obj)] if labels else []))
-    # asked for everything: as wide as it gets
-    titles, rows = squeezed(titles, rows, None if wide or labels else width)
-    return "\n".join(grid(titles, rows, headers=headers))
+    room = None if wide or labels else width  # asked for everything: as wide as it gets
+
+    def rows(prefix: str) -> list[list[str]]:
+        found = []
+        for obj in objects:
+            cells = [column.cell(obj, now_ns) for column in columns]
+            cells[0] = prefix + cells[0]
+            found.append(([str(meta(obj).namespace)] if namespaces else []) + cells + ([_labels(obj)] if labels else []))
+        return found
+
+    table = rows(f"{resource_type(KINDS[kind])}/" if prefixed else "")
+    if prefixed and not fits(titles, table, room):
+        table = rows(f"{short_name(kind)}/")
+    minor = frozenset(column.title for column in columns if column.minor)
+    return "\n".join(table_lines(titles, table, headers=headers, width=room, minor=minor))
 
 
 def _labels(obj: Any) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((meta(obj).labels or {}).items())) or "<none>"
 
 
-def resource_type(obj: Any) -> str:
+def resource_type(kind: Kind) -> str:
     """`persistentvolumeclaim`, `volumesnapshot.snapshot.storage.k8s.io`."""
-    kind = kind_of(obj)
     return f"{kind.name.lower()}.{kind.group}" if kind.group else kind.name.lower()
 
 
 def resource_name(obj: Any) -> str:
     """`persistentvolumeclaim/data`: what mutations and `-o name` print."""
-    return f"{resource_type(obj)}/{meta(obj).name}"
+    return f"{resource_type(kind_of(obj))}/{meta(obj).name}"
+
+
+def short_name(kind: str) -> str:
+    """`pvc`: the shortest a kind may be called, for narrow terminals; kinds that are not known as they are."""
+    row = KINDS.get(kind)
+    return kind if row is None else row.short[0] if row.short else row.name.lower()
 
 
 def as_list(objects: Sequence[Any]) -> dict[str, Json]:

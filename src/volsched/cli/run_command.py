@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
 
 from volsched.api.kinds import KINDS, meta, to_json
 from volsched.app.cluster import Cluster, Happening
+from volsched.app.external import kubelet_root
 from volsched.app.workqueue import NS
 from volsched.cli import terminal
-from volsched.cli.common import engine_option, files_option, loaded, output_option, tie_break_option
-from volsched.cli.layout import grid, wrapped
-from volsched.cli.output import objects_table, structured
+from volsched.cli.common import endpoint_option, engine_option, files_option, loaded, output_option, tie_break_option
+from volsched.cli.layout import fits, grid, wrapped
+from volsched.cli.output import objects_table, short_name, structured
 from volsched.cli.progress import showing
 from volsched.errors import InputError
 
@@ -41,9 +43,19 @@ def duration_ns(text: str) -> int:
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the cluster in this SQLite file (must not exist yet).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
 @tie_break_option
+@endpoint_option
 @engine_option
 @output_option("wide", "json", "yaml")
-def run(files: Sequence[Path], until: str | None, state: Path | None, seed: int, tie_break: str, engine: str, output: str | None) -> None:
+def run(
+    files: Sequence[Path],
+    until: str | None,
+    state: Path | None,
+    seed: int,
+    tie_break: str,
+    endpoints: tuple[str, ...],
+    engine: str,
+    output: str | None,
+) -> None:
     """Load manifests, run controllers and scheduler on the virtual clock until idle, print what happened.
 
     All objects are created at 0 s, in file order, before any controller runs. An object with metadata.uid is taken with its status, as
@@ -58,8 +70,11 @@ def run(files: Sequence[Path], until: str | None, state: Path | None, seed: int,
         progress.now("writing")
         if state is not None:
             with Cluster(**options) as trial:  # refuse what the new cluster would refuse before there is a file of it
+                trial.connect(endpoints, kubelet_root="")
                 trial.create_all(items)
-        with Cluster(state=state, **options) as cluster:
+        with TemporaryDirectory(prefix="volsched-") as scratch, Cluster(state=state, **options) as cluster:
+            cluster.connect(endpoints, kubelet_root=kubelet_root(state or Path(scratch) / "run"))
+            cluster.remember(endpoints)
             cluster.create_all(items)
             progress.watch(cluster)
             idle = cluster.run_until_idle(deadline_ns=None if limit is None else cluster.start_ns + limit)
@@ -98,9 +113,12 @@ def report(cluster: Cluster, *, idle: bool) -> dict[str, Any]:
 
 def print_report(cluster: Cluster, *, idle: bool, wide: bool, state: Path | None) -> None:
     """Events in the order they happened, then what there is now."""
-    rows = _told(cluster)
+    rows = _told(cluster, str)
     if rows:
-        texts = grid(("TIME", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows, width=terminal.width())
+        titles = ("TIME", "TYPE", "REASON", "OBJECT", "MESSAGE")
+        if not fits(titles, rows, terminal.width()):
+            rows = _told(cluster, short_name)
+        texts = grid(titles, rows, width=terminal.width())
         shades = ["", *("wait" if row[1] == "Warning" else "" for row in rows)]
         print("\n".join(terminal.shade(text, how) for text, how in zip(texts, shades, strict=True)), end="\n\n")
     for kind in SHOWN_KINDS:
@@ -113,7 +131,7 @@ def print_report(cluster: Cluster, *, idle: bool, wide: bool, state: Path | None
     print(f"{at} until {seconds(cluster, cluster.now_ns())} of virtual time, run {cluster.run_hash()[:16]}")
 
 
-def _told(cluster: Cluster) -> list[list[str]]:
+def _told(cluster: Cluster, kind_name: Callable[[str], str]) -> list[list[str]]:
     """One row for an event, at the instant it was told first; its repeats are counted."""
     times: dict[Happening, list[int]] = {}
     for at, entry in cluster.narrative:
@@ -121,7 +139,7 @@ def _told(cluster: Cluster) -> list[list[str]]:
     rows = []
     for entry, told in times.items():
         again = f" (x{len(told)}, last at {seconds(cluster, told[-1])})" if len(told) > 1 else ""
-        regarding = f"{entry.regarding.kind}/{entry.regarding.name}"
+        regarding = f"{kind_name(entry.regarding.kind)}/{entry.regarding.name}"
         rows.append([seconds(cluster, told[0]), entry.type, entry.reason, regarding, entry.message + again])
     return rows
 
