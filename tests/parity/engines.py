@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from volsched.engine.decision import SchedulingEngine
+from volsched.engine import Engine, SchedulingEngine
 from volsched.engine.reference import ReferenceEngine
 
 ENGINES: Final[Mapping[str, Callable[[], SchedulingEngine]]] = {
+    "native": lambda: Engine(tie_break="name"),
     "reference": lambda: ReferenceEngine(tie_break="name"),
 }

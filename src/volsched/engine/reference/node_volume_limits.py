@@ -84,7 +84,7 @@ class NodeVolumeLimits(Plugin):
     def _missing_driver(self, wanted: _Volumes, csi_node: CSINode | None) -> str | None:
         """A driver that the node needs and lacks, when its CSIDriver says that this matters."""
         installed = {driver.name for driver in (csi_node.spec.drivers if csi_node and csi_node.spec else None) or ()}
-        for driver, _handle in wanted:
+        for driver in sorted({driver for driver, _handle in wanted}):  # of several, upstream names any one
             known = self.cluster.csi_drivers.get(driver)
             if known is not None and known.spec.preventPodSchedulingIfMissing and driver not in installed:
                 return driver
