@@ -83,6 +83,12 @@ void remove_in_space(Holder& holder, std::string_view space, std::string_view na
   (holder.engine->cluster.*kRemove)(space, name);
 }
 
+template <OwnerKind kKind>
+void remove_controller(Holder& holder, std::string_view space, std::string_view name) {
+  const std::lock_guard lock(holder.mutex);
+  holder.engine->cluster.remove_controller(kKind, space, name);
+}
+
 }  // namespace
 
 NodeId node_named(const Cluster& cluster, std::string_view name) {
@@ -105,6 +111,9 @@ void bind_engine(py::module_& m) {
       .def("put_csi_driver", &put<&Cluster::put_csi_driver>, "row"_a)
       .def("put_capacity", &put<&Cluster::put_capacity>, "row"_a)
       .def("put_attachment", &put<&Cluster::put_attachment>, "row"_a)
+      .def("put_service", &put<&Cluster::put_service>, "row"_a)
+      .def("put_controller", &put<&Cluster::put_controller>, "row"_a)
+      .def("put_namespace", &put<&Cluster::put_namespace>, "row"_a)
       .def(
           "put_pod",
           [](Holder& self, const py::bytes& program, const py::bytes& instance, const py::bytes& usage) {
@@ -118,6 +127,11 @@ void bind_engine(py::module_& m) {
       .def("remove_csi_node", &remove_named<&Cluster::remove_csi_node>, "namespace"_a, "name"_a)
       .def("remove_csi_driver", &remove_named<&Cluster::remove_csi_driver>, "namespace"_a, "name"_a)
       .def("remove_attachment", &remove_named<&Cluster::remove_attachment>, "namespace"_a, "name"_a)
+      .def("remove_namespace", &remove_named<&Cluster::remove_namespace>, "namespace"_a, "name"_a)
+      .def("remove_service", &remove_in_space<&Cluster::remove_service>, "namespace"_a, "name"_a)
+      .def("remove_replication_controller", &remove_controller<OwnerKind::kReplicationController>, "namespace"_a, "name"_a)
+      .def("remove_replica_set", &remove_controller<OwnerKind::kReplicaSet>, "namespace"_a, "name"_a)
+      .def("remove_stateful_set", &remove_controller<OwnerKind::kStatefulSet>, "namespace"_a, "name"_a)
       .def("remove_claim", &remove_in_space<&Cluster::remove_claim>, "namespace"_a, "name"_a)
       .def("remove_capacity", &remove_in_space<&Cluster::remove_capacity>, "namespace"_a, "name"_a)
       .def("remove_pod", &remove_in_space<&Cluster::remove_pod>, "namespace"_a, "name"_a)

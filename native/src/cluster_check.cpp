@@ -76,7 +76,7 @@ std::string Cluster::validate() {
   for (auto problem :
        {labels.validate(), selectors.validate(labels, strings), order.validate(), attach.validate(),
         volumes.validate(selectors, label_sets, strings, rows()), capacities.validate(selectors, strings, rows()),
-        node_ids_.validate(), pod_ids_.validate(), unschedulable_.validate()}) {
+        node_ids_.validate(), pod_ids_.validate(), unschedulable_.validate(), kinds.validate()}) {
     if (!problem.empty()) return problem;
   }
   std::vector<std::int64_t> pods_on(nodes_.size(), 0);
@@ -115,7 +115,7 @@ std::vector<std::pair<std::string, std::size_t>> Cluster::bytes() const {
           {"capacities", capacities.bytes()},
           {"claims", claims.bytes()},
           {"attachments", attach.bytes()},
-          {"pods", pods},
+          {"pods", pods + kinds.bytes()},
           {"nodes", node_rows}};
 }
 

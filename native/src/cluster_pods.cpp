@@ -97,6 +97,7 @@ void Cluster::compile(RowReader& reader, PodProgram& program) {
     disk.monitors.resize(reader.count());
     for (StringId& monitor : disk.monitors) monitor = text();
   }
+  compile_pod_terms(reader, program);
   reader.finish();
 }
 
@@ -124,6 +125,9 @@ PodInstance Cluster::instance(std::string_view bytes) {
   read.node = strings.intern(reader.text());
   read.labels = read_label_set(reader);
   read.is_terminating = reader.flag();
+  const std::uint8_t owner = reader.u8();
+  read.owner.kind = owner <= 3 ? static_cast<OwnerKind>(owner) : OwnerKind::kNone;
+  read.owner.name = strings.intern(reader.text());
   read.claims.resize(reader.count());
   for (ClaimUse& use : read.claims) {
     use.claim = claims.slot(read.space, strings.intern(reader.text()));
@@ -154,6 +158,8 @@ void Cluster::place(PodId id, NodeId row) {
   for (const InlineDisk& disk : pod.program->disks) disks.add(row, disk);
   for (const ClaimUse& use : pod.instance.claims) claims.add_user(use.claim, id);
   if (node.exists) count_uses(pod, 1);
+  pod.kind = kinds.intern(pod.instance.space, pod.instance.labels, pod.instance.is_terminating, pod.program);
+  kinds.count(pod.kind, row, 1);
   attach_pod(id);
   pod_ids_.set(pack(pod.instance.space, pod.instance.name), id.value());
 }
@@ -163,6 +169,7 @@ void Cluster::displace(PodId id) {
   PodRow& pod = pods_[id.index()];
   NodeRow& node = nodes_[pod.row.index()];
   if (node.exists) count_uses(pod, -1);
+  kinds.count(pod.kind, pod.row, -1);
   for (const ClaimUse& use : pod.instance.claims) claims.remove_user(use.claim, id);
   for (const InlineDisk& disk : pod.program->disks) disks.remove(pod.row, disk);
   for (const HostPort& port : pod.program->ports) ports.remove(pod.row, port);
@@ -197,8 +204,15 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
                              pod.instance.claims == read.claims && pod.instance.uid == read.uid &&
                              nodes_[pod.row.index()].name == read.node;
     if (is_same_use) {  // the usual case: the API server confirms what was assumed
+      const KindId kind = kinds.intern(read.space, read.labels, read.is_terminating, pod.program);
+      if (kind != pod.kind) {
+        kinds.count(pod.kind, pod.row, -1);
+        kinds.count(kind, pod.row, 1);
+        pod.kind = kind;
+      }
       pod.instance.labels = read.labels;
       pod.instance.is_terminating = read.is_terminating;
+      pod.instance.owner = read.owner;
       pod.instance.node = read.node;
       pod.assumption = 0;
       images.touch(pod.row);

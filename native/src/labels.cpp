@@ -102,6 +102,7 @@ void LabelIndex::assign(NodeId row, Labels labels, std::size_t rows) {
     key_entry(label.key).nodes.insert(row, rows);
   }
   live_.assign(row, !labels.empty());
+  ++version_;
   labels.shrink_to_fit();
   old = std::move(labels);
 }

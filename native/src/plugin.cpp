@@ -25,9 +25,7 @@ void Cycle::fail(PluginId plugin, const NodeMask& nodes, std::string text) {
 }
 
 std::span<const Plugin* const> default_profile() {
-  // PodTopologySpread and InterPodAffinity stand between VolumeZone and BalancedAllocation; upstream's profile ends
-  // with NodeResourcesBalancedAllocation, ImageLocality, NodeDeclaredFeatures.
-  static const std::array<const Plugin*, 13> kProfile{
+  static const std::array<const Plugin*, kPluginCount> kProfile{
       &node_name_plugin(),
       &node_unschedulable_plugin(),
       &taint_toleration_plugin(),
@@ -38,6 +36,8 @@ std::span<const Plugin* const> default_profile() {
       &node_volume_limits_plugin(),
       &volume_binding_plugin(),
       &volume_zone_plugin(),
+      &pod_topology_spread_plugin(),
+      &inter_pod_affinity_plugin(),
       &balanced_allocation_plugin(),
       &image_locality_plugin(),
       &node_declared_features_plugin(),

@@ -99,7 +99,7 @@ TEST(FlatMap, EqualsAMapOverRandomRuns) {
     Dice dice(seed);
     FlatMap map;
     std::unordered_map<std::uint64_t, std::uint32_t> twin;
-    const std::uint32_t keys = 20U << seed % 5U * 2U;
+    const std::uint32_t keys = 20U << (2 * (seed % 5));
     for (std::uint32_t step = 0; step < 4000; ++step) {
       const std::uint64_t key = std::uint64_t{dice.below32(keys)} << (seed % 2 == 0 ? 0U : 32U);
       if (dice.percent(55)) {

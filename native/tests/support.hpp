@@ -332,13 +332,14 @@ struct TopologyText {
 struct ClassText {
   std::string name = {};
   std::string provisioner = "csi.example.com";
+  bool is_in_tree = false;
   std::string migrated_driver = {};
   BindingMode mode = BindingMode::kWaitForFirstConsumer;
   std::vector<std::vector<TopologyText>> allowed = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(name).text(provisioner).text(migrated_driver).u8(static_cast<std::uint8_t>(mode)).u32(allowed.size());
+    to.text(name).text(provisioner).flag(is_in_tree).text(migrated_driver).u8(static_cast<std::uint8_t>(mode)).u32(allowed.size());
     for (const auto& term : allowed) {
       to.u32(term.size());
       for (const TopologyText& expression : term) to.text(expression.key).texts(expression.values);

@@ -8,11 +8,12 @@ namespace volsched {
 /// What has changed, in order, for caches that catch up when they are asked: each reader keeps a cursor. The log
 /// forgets its older half when it is full; a reader that was further behind rebuilds, which costs no more than reading
 /// a full log.
-class ChangeLog {
+template <class Entry>
+class BasicChangeLog {
  public:
-  explicit ChangeLog(std::size_t limit = 4096) : limit_(limit) {}
+  explicit BasicChangeLog(std::size_t limit = 4096) : limit_(limit) {}
 
-  void push(std::uint32_t entry) {
+  void push(Entry entry) {
     if (entries_.size() >= limit_) {
       const std::size_t dropped = entries_.size() / 2;
       entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(dropped));
@@ -38,9 +39,11 @@ class ChangeLog {
   }
 
  private:
-  std::vector<std::uint32_t> entries_;
+  std::vector<Entry> entries_;
   std::uint64_t begin_ = 1;  ///< a cursor of 0 has never read anything
   std::size_t limit_;
 };
+
+using ChangeLog = BasicChangeLog<std::uint32_t>;
 
 }  // namespace volsched

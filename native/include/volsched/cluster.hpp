@@ -13,11 +13,13 @@
 #include "volsched/labels.hpp"
 #include "volsched/node_facts.hpp"
 #include "volsched/node_order.hpp"
+#include "volsched/pod_kinds.hpp"
 #include "volsched/program.hpp"
 #include "volsched/resources.hpp"
 #include "volsched/selectors.hpp"
 #include "volsched/strings.hpp"
 #include "volsched/volume_index.hpp"
+#include "volsched/workloads.hpp"
 
 namespace volsched {
 
@@ -41,6 +43,7 @@ struct PodRow {
   NodeId row;
   ProgramPtr program;
   std::shared_ptr<const Usage> usage;  ///< set: its status changes what it takes
+  KindId kind;
   std::uint64_t assumption = 0;        ///< which assumption put it here, 0 = the API server did
   bool exists = false;
 
@@ -115,6 +118,13 @@ class Cluster {
   void remove_capacity(std::string_view space, std::string_view name);
   void put_attachment(std::string_view row);
   void remove_attachment(std::string_view name);
+  void put_service(std::string_view row);
+  void remove_service(std::string_view space, std::string_view name);
+  /// A ReplicationController, ReplicaSet or StatefulSet.
+  void put_controller(std::string_view row);
+  void remove_controller(OwnerKind kind, std::string_view space, std::string_view name);
+  void put_namespace(std::string_view row);
+  void remove_namespace(std::string_view name);
 
   // pods to be placed
   // ------------------------------------------------------------------------------------------------------------
@@ -185,6 +195,8 @@ class Cluster {
   ClaimTable claims;
   ClassTable classes;
   AttachTable attach;
+  PodKindTable kinds;
+  WorkloadTable workloads;
 
  private:
   NodeId node_slot(StringId name);
@@ -196,6 +208,7 @@ class Cluster {
   std::uint32_t read_access_modes(RowReader& reader, bool& one_pod_only);
   Usage read_usage(RowReader& reader);
   void compile(RowReader& reader, PodProgram& program);
+  void compile_pod_terms(RowReader& reader, PodProgram& program);
   ClassId class_slot(std::string_view name) { return classes.slot(strings.intern(name)); }
 
   void place(PodId id, NodeId row);

@@ -65,6 +65,8 @@ class LabelIndex {
   /// Rows that exist: those that have a name pair.
   [[nodiscard]] const NodeMask& live() const { return live_; }
   [[nodiscard]] StringId name_key() const { return name_key_; }
+  /// Grows with every change of any node's labels.
+  [[nodiscard]] std::uint64_t version() const { return version_; }
   [[nodiscard]] std::size_t bytes() const;
   [[nodiscard]] std::string validate() const;
 
@@ -86,6 +88,7 @@ class LabelIndex {
   std::vector<Key> keys_;
   FlatMap key_ids_;
   NodeMask live_;
+  std::uint64_t version_ = 1;
 };
 
 }  // namespace volsched

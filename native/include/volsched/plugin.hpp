@@ -214,10 +214,14 @@ const Plugin& volume_restrictions_plugin();
 const Plugin& node_volume_limits_plugin();
 const Plugin& volume_binding_plugin();
 const Plugin& volume_zone_plugin();
+const Plugin& pod_topology_spread_plugin();
+const Plugin& inter_pod_affinity_plugin();
 const Plugin& balanced_allocation_plugin();
 const Plugin& image_locality_plugin();
 const Plugin& node_declared_features_plugin();
 
+/// Nodes with a NoSchedule or NoExecute taint that the pod does not tolerate.
+[[nodiscard]] NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program);
 /// What the pod's claims need on a node that passed VolumeBinding's filter.
 [[nodiscard]] Plan volume_plan(Cycle& cycle, NodeId row);
 

@@ -9,6 +9,7 @@
 #include "volsched/node_facts.hpp"
 #include "volsched/resources.hpp"
 #include "volsched/selectors.hpp"
+#include "volsched/workloads.hpp"
 
 namespace volsched {
 
@@ -24,6 +25,38 @@ struct InlineVolume {
   DriverId driver;
   StringId handle;
   std::string error;  ///< set: it cannot be translated
+};
+
+enum class SpreadMode : std::uint8_t { kSoft, kHard, kNeither };
+
+/// A topology spread constraint. `matchLabelKeys` are in the selector already.
+struct SpreadConstraint {
+  StringId topology_key;
+  std::int64_t max_skew = 1;
+  std::int64_t domains_min = 1;
+  SpreadMode mode = SpreadMode::kSoft;
+  bool honors_affinity = true;  ///< only nodes the pod's node affinity allows are counted
+  bool honors_taints = false;   ///< only nodes whose taints the pod tolerates are counted
+  bool is_nil = false;          ///< without a selector: matches no pod
+  LabelSelector selector;
+};
+
+/// A pod affinity or anti-affinity term.
+struct PodTerm {
+  StringId topology_key;
+  bool is_nil = false;              ///< without a label selector: matches no pod
+  Term selector;
+  bool in_own_namespace = false;    ///< neither namespaces nor a namespace selector: the owner's
+  std::vector<StringId> namespaces;
+  bool has_namespace_selector = false;
+  Term namespace_selector;
+  std::int32_t weight = 1;          ///< negative for anti-affinity that should hold
+};
+
+/// Pod affinity terms of one kind; `error` is set when one of them is invalid, which makes them all void for a pod that is placed.
+struct PodTerms {
+  std::vector<PodTerm> terms;
+  std::string error;
 };
 
 /// Everything of a pod that pods of one template share, compiled against one cluster: text interned, selectors indexed,
@@ -50,6 +83,16 @@ struct PodProgram {
   std::vector<StringId> features;  ///< kubelet features it implies
   std::vector<InlineVolume> inline_volumes;
   std::vector<InlineDisk> disks;
+
+  std::vector<SpreadConstraint> spread;
+  PodTerms affinity;        ///< required
+  PodTerms anti_affinity;   ///< required
+  PodTerms preferred_near;
+  PodTerms preferred_far;   ///< weights negative
+
+  [[nodiscard]] bool has_pod_terms() const {
+    return !affinity.terms.empty() || !anti_affinity.terms.empty() || !preferred_near.terms.empty() || !preferred_far.terms.empty();
+  }
 };
 
 using ProgramPtr = std::shared_ptr<const PodProgram>;
@@ -69,6 +112,7 @@ struct PodInstance {
   StringId node;  ///< spec.nodeName, empty = none
   LabelSetId labels;
   bool is_terminating = false;
+  OwnerRef owner;
   std::vector<ClaimUse> claims;  ///< in volume order
 };
 

@@ -46,29 +46,19 @@ class TaintToleration final : public Plugin {
     if (cache.version == taints.version() && cache.rows == rows) return cache;
     cache.version = taints.version();
     cache.rows = rows;
-    cache.untolerated = NodeMask(rows);
+    cache.untolerated = untolerated_nodes(cycle.cluster, cycle.program);
     cache.soft.assign(rows, 0);
     cache.has_soft = false;
-    std::vector<char> counts_softly(taints.size(), 0);
     const auto& tolerations = cycle.program.tolerations;
+    // only tolerations that can be meant for a soft taint count against it
+    const auto is_tolerated = [&](const Taint& taint) {
+      return std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) {
+        return (toleration.effect == TaintEffect::kAny || toleration.effect == TaintEffect::kPreferNoSchedule) && toleration.tolerates(taint);
+      });
+    };
     for (std::size_t index = 0; index < taints.size(); ++index) {
       const Taint& taint = taints.at(TaintId(index));
-      const bool is_soft = taint.effect == TaintEffect::kPreferNoSchedule;
-      if (!is_soft && taint.effect != TaintEffect::kNoSchedule && taint.effect != TaintEffect::kNoExecute) continue;
-      const bool tolerated = std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) {
-        if (is_soft && toleration.effect != TaintEffect::kAny && toleration.effect != TaintEffect::kPreferNoSchedule)
-          return false;
-        return toleration.tolerates(taint);
-      });
-      if (tolerated) continue;
-      if (is_soft) {
-        counts_softly[index] = 1;
-      } else {
-        taints.nodes(TaintId(index)).add_to(cache.untolerated);
-      }
-    }
-    for (std::size_t index = 0; index < taints.size(); ++index) {
-      if (counts_softly[index] == 0) continue;
+      if (taint.effect != TaintEffect::kPreferNoSchedule || is_tolerated(taint)) continue;
       taints.nodes(TaintId(index)).for_each([&](NodeId row) {
         const auto& own = taints.of(row);
         cache.soft[row.index()] += static_cast<std::int32_t>(std::count(own.begin(), own.end(), TaintId(index)));
@@ -80,6 +70,19 @@ class TaintToleration final : public Plugin {
 };
 
 }  // namespace
+
+NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program) {
+  NodeMask result(cluster.rows());
+  const auto& tolerations = program.tolerations;
+  for (std::size_t index = 0; index < cluster.taints.size(); ++index) {
+    const Taint& taint = cluster.taints.at(TaintId(index));
+    if (taint.effect != TaintEffect::kNoSchedule && taint.effect != TaintEffect::kNoExecute) continue;
+    if (std::none_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) { return toleration.tolerates(taint); })) {
+      cluster.taints.nodes(TaintId(index)).add_to(result);
+    }
+  }
+  return result;
+}
 
 const Plugin& taint_toleration_plugin() {
   static const TaintToleration plugin;

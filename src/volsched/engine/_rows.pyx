@@ -19,6 +19,9 @@ from volsched.rules.resources import is_scalar_resource
 csi_driver_row = rows.csi_driver_row
 class_row = rows.class_row
 usage_row = rows.usage_row
+namespace_row = rows.namespace_row
+service_row = rows.service_row
+controller_row = rows.controller_row
 
 cdef dict _OPERATORS = dict(rows.OPERATORS)
 cdef dict _EFFECTS = dict(rows.EFFECTS)
@@ -504,7 +507,7 @@ cdef int put_affinity(Row to, pod, spec) except -1:
 
 
 def program_row(pod):
-    """What pods of one template share. Nothing of the pod's name, labels, claims or status goes in."""
+    """What pods of one template share: nothing of the pod's name, claims or status, and of its labels only what constraints name."""
     cdef Row to = Row()
     spec = pod.spec
     if spec is None:
@@ -555,6 +558,15 @@ def program_row(pod):
     else:
         to.u32(0)
         to.u32(0)
+    affinity = spec.affinity
+    if spec.topologySpreadConstraints or (affinity is not None and (affinity.podAffinity is not None or affinity.podAntiAffinity is not None)):
+        writer = rows.Writer()
+        rows._spread(writer, pod)
+        rows._pod_terms(writer, pod)
+        to.raw(writer.done())
+    else:
+        for _ in range(5):
+            to.u32(0)
     return to.done()
 
 
@@ -573,6 +585,14 @@ def instance_row(pod):
     to.text(spec.nodeName)
     to.labels(metadata.labels)
     to.flag(metadata.deletionTimestamp is not None)
+    owners = metadata.ownerReferences
+    if owners:
+        writer = rows.Writer()
+        rows._owner(writer, owners)
+        to.raw(writer.done())
+    else:
+        to.u8(0)
+        to.u32(0)
     count_at = to.used
     to.u32(0)
     for volume in spec.volumes or ():

@@ -150,6 +150,11 @@ class Engine:
             "CSIDriver": lambda obj: core.put_csi_driver(encode.csi_driver_row(obj)),
             "CSIStorageCapacity": lambda obj: core.put_capacity(encode.capacity_row(obj)),
             "VolumeAttachment": lambda obj: core.put_attachment(encode.attachment_row(obj)),
+            "Namespace": lambda obj: core.put_namespace(encode.namespace_row(obj)),
+            "Service": lambda obj: core.put_service(encode.service_row(obj)),
+            "ReplicationController": lambda obj: core.put_controller(encode.controller_row(obj)),
+            "ReplicaSet": lambda obj: core.put_controller(encode.controller_row(obj)),
+            "StatefulSet": lambda obj: core.put_controller(encode.controller_row(obj)),
         }
         self._removals: dict[str, Callable[[str, str], None]] = {
             "Node": core.remove_node,
@@ -161,6 +166,11 @@ class Engine:
             "CSIDriver": core.remove_csi_driver,
             "CSIStorageCapacity": core.remove_capacity,
             "VolumeAttachment": core.remove_attachment,
+            "Namespace": core.remove_namespace,
+            "Service": core.remove_service,
+            "ReplicationController": core.remove_replication_controller,
+            "ReplicaSet": core.remove_replica_set,
+            "StatefulSet": core.remove_stateful_set,
         }
 
     # Objects ----------------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
 from lightkube.models.core_v1 import (
     Container,
+    Namespace,
     Node,
     NodeSelector,
     NodeSelectorRequirement,
@@ -26,12 +28,16 @@ from lightkube.models.core_v1 import (
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    PodAffinityTerm,
+    ReplicationController,
+    Service,
     Volume,
 )
-from lightkube.models.meta_v1 import LabelSelector
+from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement, OwnerReference
 from lightkube.models.storage_v1 import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 
 from volsched.api.edit import annotations_of, labels_of, replace
+from volsched.api.kinds import kind_of
 from volsched.api.quantity import parse as parse_quantity
 from volsched.rules.resources import (
     Resources,
@@ -73,6 +79,13 @@ BINDING_MODES: Final[Mapping[str | None, int]] = {None: 0, "WaitForFirstConsumer
 IMMEDIATE_MODE: Final = 1
 GCE_DISK, EBS_DISK, ISCSI_DISK, RBD_DISK = range(4)
 DEFAULT_RBD_POOL: Final = "rbd"
+SPREAD_MODES: Final[Mapping[str, int]] = {"ScheduleAnyway": 0, "DoNotSchedule": 1}
+OTHER_SPREAD: Final = 2
+OWNERS: Final[Mapping[tuple[str, str], int]] = {
+    ("v1", "ReplicationController"): 1,
+    ("apps/v1", "ReplicaSet"): 2,
+    ("apps/v1", "StatefulSet"): 3,
+}
 OTHER_SOURCE, CSI_SOURCE, MIGRATABLE_SOURCE = range(3)
 ANY_ADDRESS: Final = "0.0.0.0"
 
@@ -137,7 +150,7 @@ class Writer:
 # Selectors ------------------------------------------------------------------------------------------------------------------------------
 
 
-def _requirements(to: Writer, requirements: Iterable[NodeSelectorRequirement] | None) -> None:
+def _requirements(to: Writer, requirements: Iterable[NodeSelectorRequirement | LabelSelectorRequirement] | None) -> None:
     listed = list(requirements or ())
     to.u32(len(listed))
     for item in listed:
@@ -164,17 +177,22 @@ def _optional_node_selector(to: Writer, selector: NodeSelector | None) -> None:
         _node_selector(to, selector)
 
 
-def _label_selector(to: Writer, selector: LabelSelector | None) -> None:
+def _label_selector(to: Writer, selector: LabelSelector | None, *, also: Mapping[str, str] | None = None) -> None:
+    """A selector or its absence; `also`: labels that have to be equal besides."""
     to.flag(selector is not None)
     if selector is None:
         return
     to.labels(selector.matchLabels)
     expressions = selector.matchExpressions or []
-    to.u32(len(expressions))
+    to.u32(len(expressions) + len(also or {}))
     for item in expressions:
         to.text(item.key)
         to.u8(OPERATORS.get(item.operator, UNKNOWN_OPERATOR))
         to.texts(item.values)
+    for key, value in (also or {}).items():
+        to.text(key)
+        to.u8(OPERATORS["In"])
+        to.texts([value])
 
 
 # Nodes ----------------------------------------------------------------------------------------------------------------------------------
@@ -368,6 +386,45 @@ def capacity_row(capacity: CSIStorageCapacity) -> bytes:
     return to.done()
 
 
+# Namespaces, services, controllers ------------------------------------------------------------------------------------------------------
+
+
+def namespace_row(namespace: Namespace) -> bytes:
+    """A Namespace: its labels."""
+    to = Writer()
+    to.text(namespace.metadata.name if namespace.metadata else None)
+    to.labels(labels_of(namespace))
+    return to.done()
+
+
+def service_row(service: Service) -> bytes:
+    """A Service: what it selects. One without a selector selects nothing."""
+    to = Writer()
+    metadata = service.metadata
+    selector = service.spec.selector if service.spec else None
+    to.text((metadata.namespace if metadata else None) or "default")
+    to.text(metadata.name if metadata else None)
+    to.flag(selector is not None)
+    to.labels(selector)
+    return to.done()
+
+
+def controller_row(controller: ReplicationController | ReplicaSet | StatefulSet) -> bytes:
+    """A pod controller: what it selects."""
+    to = Writer()
+    metadata = controller.metadata
+    kind = kind_of(controller)
+    to.u8(OWNERS[kind.api_version, kind.name])
+    to.text((metadata.namespace if metadata else None) or "default")
+    to.text(metadata.name if metadata else None)
+    selector = controller.spec.selector if controller.spec else None
+    if not isinstance(selector, LabelSelector):
+        selector = LabelSelector(matchLabels=selector)
+    to.labels(selector.matchLabels)
+    _requirements(to, selector.matchExpressions)
+    return to.done()
+
+
 # Pods -----------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -517,8 +574,48 @@ def _disks(to: Writer, volumes: list[Volume]) -> None:
     to.row[count_at : count_at + 4] = _U32.pack(count)
 
 
+def _spread(to: Writer, pod: Pod) -> None:
+    """Topology spread constraints. Labels named by `matchLabelKeys` go into the selector: pods that differ in them are of two templates."""
+    constraints = (pod.spec.topologySpreadConstraints if pod.spec else None) or []
+    labels = labels_of(pod)
+    to.u32(len(constraints))
+    for item in constraints:
+        to.text(item.topologyKey)
+        to.i64(item.maxSkew)
+        to.i64(1 if item.minDomains is None else item.minDomains)
+        to.u8(SPREAD_MODES.get(item.whenUnsatisfiable, OTHER_SPREAD))
+        to.flag(item.nodeAffinityPolicy in (None, "Honor"))
+        to.flag(item.nodeTaintsPolicy == "Honor")
+        _label_selector(to, item.labelSelector, also={key: labels[key] for key in item.matchLabelKeys or () if key in labels})
+
+
+def _pod_term(to: Writer, term: PodAffinityTerm, weight: int) -> None:
+    to.i64(weight)
+    to.text(term.topologyKey)
+    _label_selector(to, term.labelSelector)
+    to.texts(term.namespaces)
+    _label_selector(to, term.namespaceSelector)
+
+
+def _pod_terms(to: Writer, pod: Pod) -> None:
+    """Pod affinity: required near, required far, preferred near, preferred far."""
+    affinity = pod.spec.affinity if pod.spec else None
+    near = affinity.podAffinity if affinity else None
+    far = affinity.podAntiAffinity if affinity else None
+    for required in (near, far):
+        terms = (required.requiredDuringSchedulingIgnoredDuringExecution if required else None) or []
+        to.u32(len(terms))
+        for term in terms:
+            _pod_term(to, term, 1)
+    for preferred, sign in ((near, 1), (far, -1)):
+        weighted = (preferred.preferredDuringSchedulingIgnoredDuringExecution if preferred else None) or []
+        to.u32(len(weighted))
+        for item in weighted:
+            _pod_term(to, item.podAffinityTerm, sign * item.weight)
+
+
 def program_row(pod: Pod) -> bytes:
-    """What pods of one template share. Nothing of the pod's name, labels, claims or status goes in."""
+    """What pods of one template share: nothing of the pod's name, claims or status, and of its labels only what constraints name."""
     to = Writer()
     spec = pod.spec
     tolerations = (spec.tolerations if spec else None) or []
@@ -536,7 +633,17 @@ def program_row(pod: Pod) -> bytes:
     volumes = [v for v in (spec.volumes if spec else None) or () if v.persistentVolumeClaim is None and v.ephemeral is None]
     _inline_volumes(to, volumes)
     _disks(to, volumes)
+    _spread(to, pod)
+    _pod_terms(to, pod)
     return to.done()
+
+
+def _owner(to: Writer, owners: list[OwnerReference] | None) -> None:
+    """The controller that owns the pod, if it is of a kind that spreads its pods."""
+    owner = next((item for item in owners or () if item.controller), None)
+    kind = OWNERS.get((owner.apiVersion, owner.kind), 0) if owner is not None else 0
+    to.u8(kind)
+    to.text(owner.name if owner is not None and kind else None)
 
 
 def instance_row(pod: Pod) -> bytes:
@@ -550,6 +657,7 @@ def instance_row(pod: Pod) -> bytes:
     to.text(spec.nodeName if spec else None)
     to.labels(labels_of(pod))
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
+    _owner(to, metadata.ownerReferences if metadata else None)
     claims: list[tuple[str, bool]] = []
     for volume in (spec.volumes if spec else None) or ():
         if volume.persistentVolumeClaim is not None:

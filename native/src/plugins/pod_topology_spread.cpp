@@ -1,0 +1,287 @@
+// Pods that a selector names are to be spread evenly over the values of a node label. Per template and constraint the pods are counted by
+// value ("domain") once, and from then on by the log of pods coming and going; a selector is tried once for each kind of pods. The filter
+// is then a test per domain and set algebra. Source: spec/scheduling.md 8.8.
+
+#include <algorithm>
+#include <cmath>
+#include <list>
+
+#include "volsched/go_math.hpp"
+#include "volsched/plugin.hpp"
+
+namespace volsched {
+
+namespace {
+
+constexpr const char* kMismatch = "node(s) didn't match pod topology spread constraints";
+constexpr const char* kMissingLabel = "node(s) didn't match pod topology spread constraints (missing required label)";
+constexpr const char* kHostname = "kubernetes.io/hostname";
+constexpr const char* kZone = "topology.kubernetes.io/zone";
+constexpr std::size_t kSetsMax = 8;
+
+/// Pods of one constraint by domain.
+struct SpreadColumn {
+  SpreadConstraint constraint;
+  NodeMask eligible;                         ///< nodes whose pods are counted
+  std::vector<std::int32_t> domain_of_row;   ///< -1 = the node lacks the key
+  std::vector<PairId> pairs;                 ///< by domain
+  std::vector<std::int64_t> counts;          ///< by domain
+  std::vector<char> is_counted;              ///< by domain: some eligible node is in it
+  std::vector<std::int32_t> on_row;          ///< matching pods on the node itself, eligible or not
+  std::vector<signed char> matches_kind;     ///< by kind: 1, 0, or -1 = not tried yet
+};
+
+/// The constraints of one mode for pods of one template in one namespace.
+struct SpreadSet {
+  SpreadMode mode = SpreadMode::kHard;
+  StringId space;
+  Term default_selector;     ///< for pods without constraints of their own
+  bool require_all = true;   ///< nodes that lack one of the keys do not count
+  std::vector<SpreadColumn> columns;
+  std::uint64_t cursor = 0;
+  std::uint64_t label_version = 0;
+  std::uint64_t taint_version = 0;
+  std::uint64_t node_generation = 0;
+};
+
+struct SpreadCache final : PluginCache {
+  std::list<SpreadSet> sets;  ///< most recently used first
+};
+
+/// A selector without requirements counts no pods here (though it matches every pod).
+bool counts_none(const SpreadConstraint& constraint) { return constraint.is_nil || constraint.selector.requirements.empty(); }
+
+bool matches_kind(const Cluster& cluster, const SpreadSet& set, SpreadColumn& column, KindId id) {
+  if (column.matches_kind.size() <= id.index()) column.matches_kind.resize(cluster.kinds.size(), -1);
+  signed char& known = column.matches_kind[id.index()];
+  if (known < 0) {
+    const PodKind& kind = cluster.kinds.at(id);
+    const bool matches = !counts_none(column.constraint) && kind.space == set.space && !kind.is_terminating &&
+                         column.constraint.selector.matches(cluster.label_sets.at(kind.labels), cluster.strings);
+    known = matches ? 1 : 0;
+  }
+  return known == 1;
+}
+
+void count(SpreadColumn& column, NodeId row, std::int32_t change) {
+  column.on_row[row.index()] += change;
+  const std::int32_t domain = column.domain_of_row[row.index()];
+  if (domain >= 0 && column.eligible.test(row)) column.counts[static_cast<std::size_t>(domain)] += change;
+}
+
+void rebuild(Cycle& cycle, SpreadSet& set) {
+  const Cluster& cluster = cycle.cluster;
+  const std::size_t rows = cluster.rows();
+  NodeMask with_all = cluster.live();
+  if (set.require_all) {
+    for (const SpreadColumn& column : set.columns) {
+      const NodeSet* with = cluster.labels.with_key(column.constraint.topology_key);
+      with_all = with == nullptr ? NodeMask(rows) : with->within(with_all);
+    }
+  }
+  for (SpreadColumn& column : set.columns) {
+    column.eligible = with_all;
+    if (column.constraint.honors_affinity) {
+      if (cycle.program.has_node_selector) column.eligible = cluster.selectors.nodes(cycle.program.node_selector).within(column.eligible);
+      if (cycle.program.has_required_affinity) column.eligible = cluster.selectors.nodes(cycle.program.required_affinity).within(column.eligible);
+    }
+    if (column.constraint.honors_taints) column.eligible -= untolerated_nodes(cluster, cycle.program);
+    column.domain_of_row.assign(rows, -1);
+    column.on_row.assign(rows, 0);
+    column.pairs.clear();
+    column.is_counted.clear();
+    for (const PairId pair : cluster.labels.values_of(column.constraint.topology_key)) {
+      const NodeSet& nodes = cluster.labels.with_pair(pair);
+      if (nodes.empty()) continue;
+      const auto domain = static_cast<std::int32_t>(column.pairs.size());
+      bool is_counted = false;
+      nodes.for_each([&](NodeId row) {
+        column.domain_of_row[row.index()] = domain;
+        is_counted = is_counted || column.eligible.test(row);
+      });
+      column.pairs.push_back(pair);
+      column.is_counted.push_back(is_counted ? 1 : 0);
+    }
+    column.counts.assign(column.pairs.size(), 0);
+    for (std::size_t kind = 0; kind < cluster.kinds.size(); ++kind) {
+      if (counts_none(column.constraint) || !matches_kind(cluster, set, column, KindId(kind))) continue;
+      for (const PodKind::Place& place : cluster.kinds.at(KindId(kind)).places) count(column, place.row, place.count);
+    }
+  }
+}
+
+SpreadSet& refreshed(Cycle& cycle, SpreadSet& set) {
+  const Cluster& cluster = cycle.cluster;
+  const bool is_current = set.label_version == cluster.labels.version() && set.taint_version == cluster.taints.version() &&
+                          set.node_generation == cluster.node_generation();
+  const bool caught_up = cluster.kinds.log().replay(set.cursor, [&](const KindChange& change) {
+    if (!is_current) return;
+    for (SpreadColumn& column : set.columns) {
+      if (matches_kind(cluster, set, column, change.kind)) count(column, change.row, change.change);
+    }
+  });
+  if (is_current && caught_up) return set;
+  set.label_version = cluster.labels.version();
+  set.taint_version = cluster.taints.version();
+  set.node_generation = cluster.node_generation();
+  rebuild(cycle, set);
+  return set;
+}
+
+/// The pod's constraints of one mode with their counts; nullptr when there are none.
+SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
+  SpreadCache& cache = cycle.cache<SpreadCache>(id);
+  Cluster& cluster = cycle.cluster;
+  const bool has_own = !cycle.program.spread.empty();
+  Term default_selector;
+  if (!has_own) {
+    if (mode == SpreadMode::kHard) return nullptr;
+    default_selector = cluster.workloads.default_selector(cycle.pod.space, cluster.label_sets.at(cycle.pod.labels), cycle.pod.owner);
+    if (default_selector.empty()) return nullptr;
+  }
+  const auto known = std::find_if(cache.sets.begin(), cache.sets.end(), [&](const SpreadSet& set) {
+    return set.mode == mode && set.space == cycle.pod.space && set.default_selector == default_selector;
+  });
+  if (known != cache.sets.end()) {
+    cache.sets.splice(cache.sets.begin(), cache.sets, known);
+    return cache.sets.front().columns.empty() ? nullptr : &refreshed(cycle, cache.sets.front());
+  }
+  if (cache.sets.size() >= kSetsMax) cache.sets.pop_back();
+  SpreadSet& made = cache.sets.emplace_front();
+  made.mode = mode;
+  made.space = cycle.pod.space;
+  made.default_selector = default_selector;
+  made.require_all = has_own;
+  for (const SpreadConstraint& constraint : cycle.program.spread) {
+    if (constraint.mode == mode) made.columns.emplace_back().constraint = constraint;
+  }
+  if (!has_own) {
+    for (const auto& [key, max_skew] : {std::pair{kHostname, 3}, std::pair{kZone, 5}}) {
+      SpreadConstraint& constraint = made.columns.emplace_back().constraint;
+      constraint.topology_key = cluster.strings.intern(key);
+      constraint.max_skew = max_skew;
+      constraint.selector.requirements = default_selector;
+    }
+  }
+  return made.columns.empty() ? nullptr : &refreshed(cycle, made);
+}
+
+std::string selector_error(const PodProgram& program, SpreadMode mode) {
+  for (const SpreadConstraint& constraint : program.spread) {
+    if (constraint.mode == mode && !constraint.selector.error.empty()) return constraint.selector.error;
+  }
+  return {};
+}
+
+class PodTopologySpread final : public Plugin {
+ public:
+  [[nodiscard]] PluginId id() const override { return PluginId::kPodTopologySpread; }
+  [[nodiscard]] std::string_view name() const override { return "PodTopologySpread"; }
+  [[nodiscard]] std::int32_t weight() const override { return 2; }
+
+  [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
+    if (const std::string error = selector_error(cycle.program, SpreadMode::kHard); !error.empty()) {
+      return PreFilterStatus::error("get constraints from pod: obtaining pod's hard topology spread constraints: " + error);
+    }
+    const auto& spread = cycle.program.spread;
+    const bool has_hard = std::any_of(spread.begin(), spread.end(), [](const SpreadConstraint& one) { return one.mode == SpreadMode::kHard; });
+    return has_hard ? PreFilterStatus::success() : PreFilterStatus::skip();
+  }
+
+  void filter(Cycle& cycle) const override {
+    const SpreadSet* set = set_for(cycle, id(), SpreadMode::kHard);
+    if (set == nullptr) return;
+    const Cluster& cluster = cycle.cluster;
+    for (const SpreadColumn& column : set->columns) {
+      const NodeSet* with_key = cluster.labels.with_key(column.constraint.topology_key);
+      cycle.reject(id(), with_key == nullptr ? cycle.alive : with_key->outside(cycle.alive), Code::kUnresolvable, {kMissingLabel});
+      std::int64_t domains = 0;
+      std::int64_t fewest = 0;
+      for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
+        if (column.is_counted[domain] == 0) continue;
+        fewest = domains == 0 ? column.counts[domain] : std::min(fewest, column.counts[domain]);
+        ++domains;
+      }
+      if (domains < column.constraint.domains_min) fewest = 0;
+      const bool is_own = !column.constraint.is_nil &&
+                          column.constraint.selector.matches(cluster.label_sets.at(cycle.pod.labels), cluster.strings);
+      NodeMask uneven(cluster.rows());
+      for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
+        if (column.counts[domain] + (is_own ? 1 : 0) - fewest > column.constraint.max_skew) cluster.labels.with_pair(column.pairs[domain]).add_to(uneven);
+      }
+      cycle.reject(id(), uneven, Code::kUnschedulable, {kMismatch});
+    }
+  }
+
+  [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
+    if (std::string error = selector_error(cycle.program, SpreadMode::kSoft); !error.empty()) {
+      return {PreScoreStatus::Kind::kError, "calculating preScoreState: obtaining pod's soft topology spread constraints: " + error};
+    }
+    return {set_for(cycle, id(), SpreadMode::kSoft) == nullptr ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess, {}};
+  }
+
+  [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {
+    const SpreadSet& set = *set_for(cycle, id(), SpreadMode::kSoft);
+    const Cluster& cluster = cycle.cluster;
+    NodeMask considered = feasible;
+    if (set.require_all) {
+      for (const SpreadColumn& column : set.columns) {
+        const NodeSet* with = cluster.labels.with_key(column.constraint.topology_key);
+        considered = with == nullptr ? NodeMask(cluster.rows()) : with->within(considered);
+      }
+    }
+    const StringId hostname = cluster.strings.find(kHostname);
+    std::vector<double> weights;
+    for (const SpreadColumn& column : set.columns) {
+      std::size_t size = considered.count();
+      if (column.constraint.topology_key != hostname) {
+        size = 0;
+        NodeMask without = considered;
+        for (const PairId pair : column.pairs) {
+          const NodeSet& nodes = cluster.labels.with_pair(pair);
+          bool has_any = false;
+          nodes.for_each([&](NodeId row) { has_any = has_any || considered.test(row); });
+          size += has_any ? 1 : 0;
+          nodes.remove_from(without);
+        }
+        size += without.any() ? 1 : 0;  // nodes that lack the key share one value
+      }
+      weights.push_back(go_log(static_cast<double>(size + 2)));
+    }
+    std::vector<std::int32_t>& result = cycle.scratch.take(cluster.rows());
+    std::fill(result.begin(), result.end(), 0);
+    std::vector<std::int64_t> raw(cluster.rows(), 0);
+    std::int64_t lowest = 0;
+    std::int64_t highest = 0;
+    bool is_first = true;
+    considered.for_each([&](NodeId row) {
+      double total = 0;
+      for (std::size_t at = 0; at < set.columns.size(); ++at) {
+        const SpreadColumn& column = set.columns[at];
+        const std::int32_t domain = column.domain_of_row[row.index()];
+        if (domain < 0) continue;
+        const std::int64_t pods =
+            column.constraint.topology_key == hostname ? column.on_row[row.index()] : column.counts[static_cast<std::size_t>(domain)];
+        total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
+      }
+      const auto rounded = static_cast<std::int64_t>(std::round(total));
+      raw[row.index()] = rounded;
+      lowest = is_first ? rounded : std::min(lowest, rounded);
+      highest = is_first ? rounded : std::max(highest, rounded);
+      is_first = false;
+    });
+    considered.for_each([&](NodeId row) {
+      result[row.index()] = highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[row.index()]) / highest);
+    });
+    return {result.data(), 0};
+  }
+};
+
+}  // namespace
+
+const Plugin& pod_topology_spread_plugin() {
+  static const PodTopologySpread plugin;
+  return plugin;
+}
+
+}  // namespace volsched
