@@ -87,9 +87,11 @@ def shared(pv: PersistentVolume) -> bool:
 class Facts:
     """See the module."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, placed_for: Mapping[str, frozenset[str]] | None = None) -> None:
+        """`placed_for`: uid of a pod -> uids of the claims it was placed for, as far as somebody saw it."""
         self.cluster = cluster
         self._store = cluster.store
+        self._placed_for = placed_for or {}
 
     def _all(self, kind: str) -> list[Any]:
         return list(self._store.list(kind).items)
@@ -149,16 +151,20 @@ class Facts:
     def claims_of(self, pod: Pod) -> Iterator[PersistentVolumeClaim]:
         """The claims a pod uses that exist; of a generic ephemeral volume only the pod's own.
 
-        A claim younger than the pod's place on its node is not the one the pod was placed for: that one was removed by force.
+        A claim that has come after the pod was given its node is not the one the pod was placed for: that one was removed in between.
         """
         namespace = meta(pod).namespace or ""
-        placed_at = _placed_at(pod)
+        placed_at, seen = _placed_at(pod), self._placed_for.get(uid_of(pod))
         for _, name, ephemeral in claim_names(pod):
             claim = self.claims.get((namespace, name))
             if claim is None or (ephemeral and not is_owned_by_pod(claim, pod)):
                 continue
             made_at = meta(claim).creationTimestamp
-            if placed_at is None or made_at is None or made_at <= placed_at:
+            if seen is not None and node_of(pod):
+                here = uid_of(claim) in seen
+            else:
+                here = placed_at is None or made_at is None or made_at <= placed_at
+            if here:
                 yield claim
 
     def volumes_of(self, pod: Pod) -> Iterator[tuple[PersistentVolumeClaim, PersistentVolume]]:

@@ -13,22 +13,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from lightkube.models.core_v1 import PersistentVolume
+from lightkube.models.core_v1 import PersistentVolume, Pod
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of
 from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.cluster import USER, Cluster
-from volsched.app.invariant_facts import Backed, Violation, backing_of, content_handle, has_annotation, named, phase_of, policy_of
+from volsched.app.invariant_facts import (
+    Backed,
+    Facts,
+    Violation,
+    backing_of,
+    content_handle,
+    has_annotation,
+    named,
+    node_of,
+    phase_of,
+    policy_of,
+)
 from volsched.app.runner import CsiCallRecord
 from volsched.controllers.snapshot_names import BEING_CREATED, CONTENT_FINALIZER, DELETE, GROUP_MEMBER
 from volsched.csi.backend import FakeDriver
 from volsched.csi.state import SnapshotRecord, VolumeRecord
+from volsched.rules.volumes import claim_names
 
 R = TypeVar("R", VolumeRecord, SnapshotRecord)
 
-_KINDS: Final = ("PersistentVolume", "VolumeSnapshot", "VolumeSnapshotContent")
+_KINDS: Final = ("PersistentVolume", "Pod", "VolumeSnapshot", "VolumeSnapshotContent")
 
 
 @dataclass(slots=True)
@@ -72,6 +84,7 @@ class Witness:
         self._removed_contents: dict[str, Owner] = {}  # by name
         self._cuts: dict[Backed, str] = {}  # digest of the source at the cut
         self._made: dict[Backed, None] = {}
+        self.placed_for: dict[str, frozenset[str]] = {}  # uid of a bound pod -> uids of the claims it was given its node for
         self._watch_call: dict[str, Callable[[CsiCallRecord, FakeDriver], None]] = {
             "CreateSnapshot": self._created_snapshot,
             "CreateVolume": self._created_volume,
@@ -140,8 +153,11 @@ class Witness:
         return words[3] if known else ""
 
     def _take_in(self, obj: Any) -> None:
+        old = self._last.get(uid_of(obj))
         self._last[uid_of(obj)] = obj
-        if isinstance(obj, PersistentVolume):
+        if isinstance(obj, Pod):
+            self._take_in_pod(old, obj)
+        elif isinstance(obj, PersistentVolume):
             backing = backing_of(obj)
             if backing is not None:
                 owner = self._volume_owners.setdefault(backing, Owners()).by_uid.setdefault(uid_of(obj), Owner(named(obj), "", False))
@@ -151,14 +167,27 @@ class Witness:
             owners = self._snapshot_owners.setdefault(backed, Owners()).by_uid
             owners[uid_of(obj)] = self._content_owner(obj)
 
+    def _take_in_pod(self, old: Pod | None, pod: Pod) -> None:
+        """A pod is promised a node first where its volumes have to be waited for: only claims that are there both times count."""
+        promised = bool(pod.status and pod.status.nominatedNodeName) and not (old and old.status and old.status.nominatedNodeName)
+        bound = bool(node_of(pod)) and not (old and node_of(old))
+        if not promised and not bound:
+            return
+        claims = Facts(self._cluster).claims
+        names = {(meta(pod).namespace or "", name) for _, name, _ in claim_names(pod)}
+        present = frozenset(uid_of(claims[key]) for key in names if key in claims)
+        earlier = self.placed_for.get(uid_of(pod))
+        self.placed_for[uid_of(pod)] = present & earlier if bound and earlier is not None else present
+
     @staticmethod
     def _content_owner(content: VolumeSnapshotContent) -> Owner:
         return Owner(named(content), content.spec.deletionPolicy, content.spec.source.snapshotHandle is not None)
 
     def _gone(self, obj: Any, *, by_hand: bool) -> None:
-        if isinstance(obj, VolumeSnapshot):
-            return
         uid = uid_of(obj)
+        self.placed_for.pop(uid, None)
+        if isinstance(obj, VolumeSnapshot | Pod):
+            return
         kept = self._volume_owners if isinstance(obj, PersistentVolume) else self._snapshot_owners
         for owners in kept.values():
             owner = owners.by_uid.get(uid)

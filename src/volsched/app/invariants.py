@@ -76,14 +76,18 @@ RULES: Final[Mapping[str, str]] = {
 
 def check_safety(cluster: Cluster, witness: Witness | None = None) -> list[Violation]:
     """What is wrong right now. Cheap enough to be asked after every step; what a witness saw since it was last asked comes along."""
-    facts = Facts(cluster)
+    facts = _facts(cluster, witness)
     found = [Violation(rule, text) for rule, text in _safety(facts, witness)]
     return found if witness is None else found + witness.take()
 
 
 def check_quiet(cluster: Cluster, witness: Witness | None = None) -> list[Violation]:
     """What is wrong with a cluster that has come to rest (`Cluster.run_until_idle`), what `check_safety` finds included."""
-    return check_safety(cluster, witness) + [Violation(rule, text) for rule, text in quiet_violations(Facts(cluster), witness)]
+    return check_safety(cluster, witness) + [Violation(rule, text) for rule, text in quiet_violations(_facts(cluster, witness), witness)]
+
+
+def _facts(cluster: Cluster, witness: Witness | None) -> Facts:
+    return Facts(cluster, witness.placed_for if witness is not None else None)
 
 
 def _safety(facts: Facts, witness: Witness | None) -> Iterator[tuple[str, str]]:
