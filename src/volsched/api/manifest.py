@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ _GROUP: Final = GROUP_SNAPSHOT_V1.partition("/")[0]
 _AS_V1: Final = {f"{_GROUP}/v1beta1": GROUP_SNAPSHOT_V1, f"{_GROUP}/v1beta2": GROUP_SNAPSHOT_V1}
 
 Warn = Callable[[str], None]
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Loaded(NamedTuple):
@@ -170,13 +171,25 @@ def _decoded(value: Mapping[str, Json], path: Path, warn: Warn, *, lenient: bool
 
     made = shaped(kind.type, value, path=path, lenient=lenient, unknown=unknown)
     made["apiVersion"] = kind.api_version
-    try:
-        obj = msgspec.convert(made, kind.type)
-    except msgspec.ValidationError as error:
-        raise _from_msgspec(str(error), path, made) from None
+    obj = _converted(kind.type, made, path)
     if not lenient:
         _require_name(obj, path)
     return obj
+
+
+def _converted(struct: type[S], made: Mapping[str, Json], path: Path) -> S:
+    try:
+        return msgspec.convert(made, struct)
+    except msgspec.ValidationError as error:
+        raise _from_msgspec(str(error), path, made) from None
+
+
+def struct_from(struct: type[S], value: Mapping[str, Json], *, path: Path, unknown: Callable[[Path], None]) -> S:
+    """A Struct of any type, as strictly as objects are decoded; `unknown` is told where a field is that the type does not have.
+
+    For files that are no manifests. Raises FieldError.
+    """
+    return _converted(struct, shaped(struct, value, path=path, lenient=False, unknown=unknown), path)
 
 
 def _require_name(obj: Any, path: Path) -> None:

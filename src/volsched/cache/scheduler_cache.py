@@ -30,9 +30,11 @@ from volsched.api.edit import is_deleting, uid_of, with_metadata, with_spec
 from volsched.api.kinds import KINDS, key_of, kind_of, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.assume_cache import AssumeCache, object_key
-from volsched.cache.snapshot import Filtered, Scores, Snapshot, decide
+from volsched.cache.snapshot import Filtered, Scores, Snapshot
 from volsched.cache.volume_binder import BIND_TIMEOUT_S, PodVolumes, VolumeBinder
 from volsched.engine.decision import Decision, SchedulingEngine, VolumePlan
+from volsched.engine.plugin import CycleState
+from volsched.engine.profile import EngineProfile
 from volsched.errors import EngineError
 from volsched.ports import Bind, Steps, Update
 from volsched.rules.volumes import pod_terminated
@@ -117,11 +119,14 @@ class SchedulerCache:
         # or `yield from cache.binding(held)`, which also waits for the volumes; on failure: cache.forget(held)
 
     `add`, `update` and `delete` take objects as a user writes them and apply the API defaults. `observe` takes watch events of an API
-    server and trusts them. The engine belongs to the cache from then on: nobody else may change it.
+    server and trusts them. The engine belongs to the cache from then on: nobody else may change it. `plugins` and `profile` take part in
+    every decision of this cache that names no others.
     """
 
-    def __init__(self, engine: SchedulingEngine) -> None:
+    def __init__(self, engine: SchedulingEngine, *, plugins: Sequence[Any] = (), profile: EngineProfile | None = None) -> None:
         self.engine = engine
+        self._plugins = tuple(plugins)
+        self._profile = profile
         self._generation = 0
         self._objects: dict[str, dict[str, Any]] = {kind: {} for kind in sorted(SCHEDULING_KINDS)}
         self.volumes: AssumeCache[PersistentVolume] = AssumeCache("PersistentVolume")
@@ -338,19 +343,29 @@ class SchedulerCache:
 
     def snapshot(self) -> Snapshot:
         """The cluster as it is now. Costs nothing; it is refused once anything has changed."""
-        return Snapshot(self.engine, self._generation, current=self._current_generation)
+        return Snapshot(self.engine, self._generation, current=self._current_generation, plugins=self._plugins, profile=self._profile)
 
     def _current_generation(self) -> int:
         return self._generation
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision:
-        """One decision of the default profile over the cluster as it is now; `only` restricts it to these nodes, `plugins` are own Filter
-        and Score plugins (`volsched.engine`)."""
-        return decide(self.engine, pod, only=only, plugins=plugins)
+    def decide(
+        self,
+        pod: Pod,
+        *,
+        only: Sequence[str] | None = None,
+        plugins: Sequence[Any] = (),
+        profile: EngineProfile | None = None,
+        state: CycleState | None = None,
+    ) -> Decision:
+        """One decision over the cluster as it is now; `only` restricts it to these nodes. `plugins`: own plugins (`volsched.engine`), those
+        of the cache unless given. `profile`: likewise. `state`: what plugins remember about this pod."""
+        return self.engine.decide(pod, only=only, plugins=plugins or self._plugins, profile=profile or self._profile, state=state)
 
-    def filter(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Filtered:
+    def filter(
+        self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = (), profile: EngineProfile | None = None
+    ) -> Filtered:
         """Short for `snapshot().filter(pod)`."""
-        return self.snapshot().filter(self._complete(pod), only=only, plugins=plugins)
+        return self.snapshot().filter(self._complete(pod), only=only, plugins=plugins, profile=profile)
 
     def score(self, pod: Pod, *, plugins: Sequence[Any] = ()) -> Scores:
         """Short for filtering and scoring on a fresh snapshot: int64 totals over the nodes, -1 where the pod does not fit."""

@@ -8,16 +8,16 @@ Source for the idea: pkg/scheduler/backend/cache/snapshot.go; spec/scheduling.md
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from lightkube.models.core_v1 import Pod
 
 from volsched.engine.decision import Decision, Rejection, SchedulingEngine
+from volsched.engine.profile import EngineProfile
 from volsched.errors import EngineError
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -50,32 +50,21 @@ class Filtered:
         return rejection.reasons if rejection else ()
 
 
-class PluginEngine(Protocol):
-    """An engine that lets own Filter and Score plugins join the chain."""
-
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision: ...
-
-
-def runs_plugins(engine: SchedulingEngine) -> TypeGuard[PluginEngine]:
-    """Whether the engine takes own plugins."""
-    return "plugins" in inspect.signature(engine.decide).parameters
-
-
-def decide(engine: SchedulingEngine, pod: Pod, *, only: Sequence[str] | None, plugins: Sequence[Any]) -> Decision:
-    """A decision with own plugins. Raises EngineError when there are some and the engine cannot run them."""
-    if not plugins:
-        return engine.decide(pod, only=only)
-    if runs_plugins(engine):
-        return engine.decide(pod, only=only, plugins=plugins)
-    names = ", ".join(str(getattr(plugin, "name", plugin)) for plugin in plugins)
-    raise EngineError(f"{type(engine).__name__} runs no own plugins, so {names} cannot take part; use volsched.engine.Engine")
-
-
 class Snapshot:
     """Made by `SchedulerCache.snapshot()`."""
 
-    def __init__(self, engine: SchedulingEngine, generation: int, *, current: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        engine: SchedulingEngine,
+        generation: int,
+        *,
+        current: Callable[[], int],
+        plugins: Sequence[Any] = (),
+        profile: EngineProfile | None = None,
+    ) -> None:
         self._engine = engine
+        self._plugins = tuple(plugins)
+        self._profile = profile
         self._current = current
         self.generation = generation
         self.nodes: tuple[str, ...] = tuple(engine.node_names())
@@ -87,14 +76,18 @@ class Snapshot:
         if generation != self.generation:
             raise EngineError(f"{what} is of generation {generation}, this snapshot of {self.generation}: filter on this snapshot")
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Decision:
+    def decide(
+        self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = (), profile: EngineProfile | None = None
+    ) -> Decision:
         """The engine's decision for a pending pod, restricted to some nodes if asked for. Raises EngineError when stale."""
         self._check(self.generation, "the snapshot")
-        return decide(self._engine, pod, only=only, plugins=plugins)
+        return self._engine.decide(pod, only=only, plugins=plugins or self._plugins, profile=profile or self._profile)
 
-    def filter(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = ()) -> Filtered:
+    def filter(
+        self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = (), profile: EngineProfile | None = None
+    ) -> Filtered:
         """Which nodes fit. Raises EngineError when the snapshot is stale or the decision failed (an invalid selector, for example)."""
-        decision = self.decide(pod, only=only, plugins=plugins)
+        decision = self.decide(pod, only=only, plugins=plugins, profile=profile)
         if decision.error is not None:
             raise EngineError(f"no decision for the pod: {decision.error}")
         mask = np.zeros(len(self.nodes), dtype=np.bool_)
@@ -106,7 +99,7 @@ class Snapshot:
         return Filtered(self.generation, self.nodes, mask, reasons, decision.prefilter, decision.message(), decision)
 
     def score(self, filtered: Filtered) -> Scores:
-        """Totals of the default profile, int64, (nodes,), -1 where the pod does not fit. Raises EngineError when stale."""
+        """Totals of the profile, int64, (nodes,), -1 where the pod does not fit. Raises EngineError when stale."""
         self._check(filtered.generation, "the filter result")
         totals = np.full(len(self.nodes), -1, dtype=np.int64)
         if filtered.mask.any():

@@ -2,6 +2,7 @@
 
     profile names plugin X at a point ──> X runs there, between its neighbours
     profile names it nowhere          ──> X runs at every point it has a method for, after the built-in plugins
+    X has `late_filter = True`        ──> its Filter sees only the nodes that the search has ended with, as extenders do
 
 Both engines run a pod through the same arrangement. An own Filter sees every node that no filter before it refused, whether or not a search
 that stops early would come to it. What plugins answer is checked here, so that neither engine meets a malformed array.
@@ -37,12 +38,23 @@ class Step(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """Who runs at which point, in order."""
+    """Who runs at which point, in order. `late`: filters over what the search has found."""
 
     pre_filters: tuple[Step, ...]
     filters: tuple[Step, ...]
+    late: tuple[Step, ...]
     pre_scores: tuple[Step, ...]
     scores: tuple[Step, ...]
+
+    @property
+    def takes_first(self) -> bool:
+        """Whether the first node that fits is taken: nobody would compare it with others."""
+        return not self.scores and not self.late
+
+    @property
+    def has_own(self) -> bool:
+        """Whether any own plugin takes part."""
+        return any(step.own is not None for steps in self for step in steps)
 
 
 def has_engine_part(plugin: object) -> bool:
@@ -79,9 +91,11 @@ def arrange(profile: EngineProfile, plugins: Sequence[Any]) -> Arrangement:
                 made.append(Step(name, own[name], int(getattr(own[name], "weight", 1))))
         return tuple(made)
 
+    filters = steps("Filter", "filter", [(name, 0) for name in profile.filters])
     return Arrangement(
         steps("PreFilter", "pre_filter", [(name, 0) for name in profile.pre_filters]),
-        steps("Filter", "filter", [(name, 0) for name in profile.filters]),
+        tuple(step for step in filters if not getattr(step.own, "late_filter", False)),
+        tuple(step for step in filters if getattr(step.own, "late_filter", False)),
         steps("PreScore", "pre_score", [(name, 0) for name in profile.pre_scores]),
         steps("Score", "score", [(item.name, item.weight) for item in profile.scores]),
     )

@@ -17,6 +17,8 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_chec
 from lightkube.models.core_v1 import Pod
 
 from volsched.api.kinds import Object
+from volsched.engine.plugin import ArrayPlugin, CycleState
+from volsched.engine.profile import EngineProfile
 
 UNSCHEDULABLE: Final = "Unschedulable"
 UNRESOLVABLE: Final = "UnschedulableAndUnresolvable"
@@ -97,8 +99,12 @@ class Decision(Protocol):
     def message(self) -> str:
         """FitError text of filters alone (no PostFilter part); empty when some node fits or the cycle failed."""
 
+    @property
+    def absent(self) -> Rejection | None:
+        """Set when PreFilters left only some nodes to look at: what the others, which have no entry in `rejected`, are refused for."""
+
     def rejecting_plugins(self) -> frozenset[str]:
-        """Every plugin that refused some node, or the one whose PreFilter refused the pod: whose events can wake it."""
+        """Every plugin that refused some node or left it out, or the one whose PreFilter refused the pod: whose events can wake it."""
 
 
 class Assumption(Protocol):
@@ -126,8 +132,18 @@ class SchedulingEngine(Protocol):
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forget an object; nothing happens when it is unknown."""
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None) -> Decision:
-        """Run the default profile for a pending pod. `only` restricts it to these nodes (nominated node, dry run)."""
+    def decide(
+        self,
+        pod: Pod,
+        *,
+        only: Sequence[str] | None = None,
+        plugins: Sequence[ArrayPlugin] = (),
+        profile: EngineProfile | None = None,
+        state: CycleState | None = None,
+    ) -> Decision:
+        """Run a profile, the engine's own unless given, for a pending pod. `only` restricts it to these nodes (nominated node, dry run).
+        `plugins`: own plugins that join in; `state`: what they remember about this pod.
+        Raises EngineError when the plugins do not fit together or answer something malformed."""
 
     def assume(self, decision: Decision, node: str | None = None) -> Assumption:
         """Count the pod on `node` (default: the chosen one), claim its volumes and mark its claims with the selected node.

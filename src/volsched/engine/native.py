@@ -18,7 +18,8 @@ from volsched.api.kinds import Object, key_of
 from volsched.engine import _core, _rows
 from volsched.engine import decision as protocol
 from volsched.engine.decision import Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
-from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleView, IntArray, run_filters, run_scores
+from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray, run_filters, run_scores
+from volsched.engine.profile import EngineProfile, default_profile
 from volsched.errors import EngineError
 from volsched.rules.volumes import pod_terminated
 
@@ -96,6 +97,13 @@ class NativeDecision:
 
     def message(self) -> str:
         return self._core.message()
+
+    @property
+    def absent(self) -> Rejection | None:
+        names = sorted(self.rejecting_plugins() & {"NodeAffinity", "NodeName"})
+        if not names or self._core.prefilter is not None:
+            return None
+        return Rejection("", protocol.UNRESOLVABLE, (f"node(s) didn't satisfy plugin(s) [{' '.join(names)}]",))
 
     def rejecting_plugins(self) -> frozenset[str]:
         return frozenset(self._core.rejecting_plugins())
@@ -196,15 +204,25 @@ class Engine:
 
     # Decisions --------------------------------------------------------------------------------------------------------------------
 
-    def decide(self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[ArrayPlugin] = ()) -> NativeDecision:
+    def decide(
+        self,
+        pod: Pod,
+        *,
+        only: Sequence[str] | None = None,
+        plugins: Sequence[ArrayPlugin] = (),
+        profile: EngineProfile | None = None,
+        state: CycleState | None = None,
+    ) -> NativeDecision:
         """Run the default profile, and after it the `plugins`, for a pending pod; `only` restricts it to these nodes."""
+        if profile is not None and profile != default_profile():
+            raise EngineError("the native engine runs the default profile alone; use the reference engine for another")
         program, instance = _rows.program_row(pod), _rows.instance_row(pod)
         restricted = None if only is None else list(only)
         if not plugins:
             return NativeDecision(self._core.decide(program, instance, restricted), pod)
         decision = self._core.filter(program, instance, restricted)
         if decision.error is None and decision.prefilter is None:
-            cycle = CycleView(self._core, decision)
+            cycle = CycleView(self._core, decision, state)
             run_filters(cycle, decision, pod, plugins)
             run_scores(cycle, decision, pod, plugins)
             decision.choose()

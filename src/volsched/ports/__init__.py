@@ -1,11 +1,11 @@
 """What volsched's deciders need from the outside, as Protocols and values. Nothing here does anything.
 
-`clients`: Clock, ApiClient, CsiClient - implemented by `env`, `store` or `cluster`, and `csi`.
+`clients`: Clock, ApiClient, CsiClient, ExtenderClient - implemented by `env`, `store` or `cluster`, `csi`, and `app`.
 `intents`: what a decider asks for; `app` carries them out.
 `decider`: the shape of a controller or scheduler that `app` can run.
 """
 
-from volsched.ports.clients import ApiClient, Clock, CsiClient, ListResult
+from volsched.ports.clients import ApiClient, Clock, CsiClient, ExtenderClient, ListResult
 from volsched.ports.decider import DONE, Decider, Done, QueueSpec, Requeue, WorkItem
 from volsched.ports.intents import (
     Bind,
@@ -34,6 +34,7 @@ __all__ = [
     "Delete",
     "Done",
     "Emit",
+    "ExtenderClient",
     "Intent",
     "ListAll",
     "ListResult",

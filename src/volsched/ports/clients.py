@@ -1,4 +1,4 @@
-"""The three things outside: time, an API server, CSI drivers."""
+"""The things outside: time, an API server, CSI drivers, scheduler extenders."""
 
 from __future__ import annotations
 
@@ -91,6 +91,14 @@ class CsiClient(Protocol):
     def call(self, method: str, request: Message, *, node: str = "", timeout_s: float = 10.0) -> Message:
         """Make one call, e.g. `call("CreateVolume", CreateVolumeRequest(...))`. `node` names the node whose Node service is meant.
         Raises CsiError (DEADLINE_EXCEEDED after `timeout_s`, UNAVAILABLE when nobody listens)."""
+
+
+class ExtenderClient(Protocol):
+    """One scheduler extender."""
+
+    def call(self, verb: str, args: Json) -> Json:
+        """Post the arguments to the extender's address for this verb and answer what it says. Raises PluginError when it cannot be reached,
+        refuses or answers something else than JSON."""
 
 
 CsiClients = Mapping[str, CsiClient]

@@ -103,6 +103,17 @@ def node_selector_matches(selector: NodeSelector | None, labels: Mapping[str, st
     return False
 
 
+def node_selector_problems(selector: NodeSelector | None, path: str) -> list[str]:
+    """What is wrong with the terms of a selector that stands at `path`; terms that ask for nothing are left alone."""
+    problems: list[str] = []
+    for index, term in enumerate((selector.nodeSelectorTerms if selector else None) or ()):
+        try:
+            _compile(term, f"{path}.nodeSelectorTerms[{index}]")
+        except SelectorError as problem:
+            problems += problem.problems
+    return problems
+
+
 def pv_reachable(pv: PersistentVolume, node_labels: Mapping[str, str] | None) -> bool:
     """Whether the volume's node affinity admits a node with these labels. Fields are not known here, not even the node's name."""
     affinity = pv.spec.nodeAffinity if pv.spec else None
@@ -146,14 +157,14 @@ def node_matches_pod_affinity(pod: Pod, node: Node) -> bool:
 class PreferredTerms:
     """A pod's preferred node affinity, compiled once for all nodes. Raises SelectorError if a term that counts is invalid."""
 
-    def __init__(self, terms: Iterable[PreferredSchedulingTerm]) -> None:
+    def __init__(self, terms: Iterable[PreferredSchedulingTerm], path: str = "") -> None:
         self._terms: list[tuple[int, _Term]] = []
         problems: list[str] = []
         for index, term in enumerate(terms):
             if not term.weight or _is_empty(term.preference):
                 continue
             try:
-                self._terms.append((term.weight, _compile(term.preference, f"[{index}]")))
+                self._terms.append((term.weight, _compile(term.preference, f"{path}[{index}]")))
             except SelectorError as problem:
                 problems += problem.problems
         if problems:

@@ -21,13 +21,13 @@ from typing import Final, NamedTuple
 
 from lightkube.models.core_v1 import Pod, PodCondition
 
-from volsched.api.edit import is_deleting, with_spec
+from volsched.api.edit import is_deleting, uid_of, with_spec
 from volsched.api.kinds import meta
 from volsched.cache.assume_cache import object_key
 from volsched.cache.scheduler_cache import SchedulerCache, node_of, pod_id
 from volsched.engine.decision import Rejection
-from volsched.errors import ApiError, EngineError
-from volsched.ports import Clock, Emit, Steps
+from volsched.errors import ApiError, EngineError, PluginError
+from volsched.ports import Bind, Clock, Emit, Read, Steps
 from volsched.scheduler.conditions import event_note, status_patch, with_condition
 from volsched.scheduler.events import ASSIGNED_POD_DELETE
 from volsched.scheduler.framework import (
@@ -45,7 +45,7 @@ from volsched.scheduler.framework import (
 from volsched.scheduler.plugins.volume_binding import ReservedVolumes
 from volsched.scheduler.queue import Place, QueuedPod, SchedulingQueue
 from volsched.scheduler.retry import persistently
-from volsched.scheduler.selection import Selector
+from volsched.scheduler.selection import Selection, Selector
 
 PERMIT_WAIT_S_MAX: Final = 900.0
 NS: Final = 1_000_000_000
@@ -141,12 +141,12 @@ class Cycles:
         if selection.error is not None:
             yield from self._fail(queued, pod, profile, Failure(selection.error, False, nominating=Nominating("")))
         elif selection.verdicts is not None:
-            failure = self._post_filter(pod, profile, selection.verdicts, selection.rejecting)
+            failure = self._post_filter(pod, profile, selection)
             yield from self._fail(queued, pod, profile, failure)
         elif selection.node is None:
             yield from self._fail(queued, pod, profile, Failure("no nodes available to schedule pods", True, nominating=Nominating("")))
         else:
-            state = CycleState()
+            state = selection.state
             state.write(ReservedPlan(selection.plan))
             key = f"{pod_id(pod)}/{queued.attempts}"
             binding = Binding(key, queued, with_spec(pod, nodeName=selection.node), selection.node, state, profile)
@@ -154,14 +154,16 @@ class Cycles:
             if failed is not None:
                 yield from self._fail(queued, pod, profile, failed)
 
-    def _post_filter(self, pod: Pod, profile: Profile, verdicts: Verdicts, rejecting: frozenset[str]) -> Failure:
+    def _post_filter(self, pod: Pod, profile: Profile, selection: Selection) -> Failure:
         """Ask what could make room, and put the whole message together."""
+        verdicts = selection.verdicts
+        assert verdicts is not None
         nominating: Nominating | None = None
         reasons: list[str] = []
         asked = False
         for plugin in profile.post_filters:
             asked = True
-            result = plugin.post_filter(self._handle, CycleState(), pod, verdicts)
+            result = plugin.post_filter(self._handle, selection.state, pod, verdicts)
             status = result.status
             if result.after is not None:
                 self.evictions[pod_id(pod)] = result.after
@@ -176,7 +178,7 @@ class Cycles:
             reasons += status.reasons
         if not asked:
             nominating = Nominating("")
-        return Failure(fit_error(verdicts, post_filter=", ".join(reasons)), True, rejecting, nominating=nominating)
+        return Failure(fit_error(verdicts, post_filter=", ".join(reasons)), True, selection.rejecting, nominating=nominating)
 
     def _assume(self, binding: Binding) -> Failure | None:
         """Count the pod on its node, Reserve, Permit. On failure everything is undone and the reason is answered."""
@@ -217,8 +219,10 @@ class Cycles:
         return _rejected_on(node, Status(status.code, status.reasons, name))
 
     def _undo(self, binding: Binding) -> None:
-        for plugin in reversed(list(binding.profile.reserves)):
-            plugin.unreserve(binding.state, binding.pod, binding.node)
+        for plugin in reversed(binding.profile.reserves):
+            unreserve = getattr(plugin, "unreserve", None)
+            if unreserve is not None:
+                unreserve(binding.state, binding.pod, binding.node)
         self._cache.forget_pod(binding.pod)
 
     # failure
@@ -297,7 +301,8 @@ class Cycles:
         """PreBindPreFlight; if there is work or a wait, tell autoscalers and users where the pod is going."""
         work = bool(binding.waits)
         for plugin in binding.profile.pre_binds:
-            status = plugin.pre_bind_pre_flight(binding.state, binding.pod, binding.node)
+            pre_flight = getattr(plugin, "pre_bind_pre_flight", None)
+            status = OK if pre_flight is None else pre_flight(binding.state, binding.pod, binding.node)
             if status.ok:
                 work = binding.in_pre_bind = True
             elif status.code is Code.SKIP:
@@ -325,16 +330,49 @@ class Cycles:
             if binding.stopped is not None:
                 return Status.fail(binding.stopped)
         binding.bound = True
+        status = yield from self._bind_by_extender(binding)
+        if status.code is Code.SKIP:
+            status = yield from self._bind_by_plugin(binding)
+        if not status.ok:
+            return status
+        note = f"Successfully assigned {object_key(binding.pod)} to {binding.node}"
+        yield Emit(binding.pod, "Normal", "Scheduled", note, action="Binding", source=binding.profile.scheduler_name)
+        return OK
+
+    def _bind_by_plugin(self, binding: Binding) -> Steps[Status]:
         for binder in binding.profile.binders:
             status = yield from binder.bind(binding.state, binding.pod, binding.node)
             if status.code is Code.SKIP:
                 continue
-            if not status.ok:
-                return Status.fail(f'running Bind plugin "{_name(binder)}": {status.message}')
-            note = f"Successfully assigned {object_key(binding.pod)} to {binding.node}"
-            yield Emit(binding.pod, "Normal", "Scheduled", note, action="Binding", source=binding.profile.scheduler_name)
-            return OK
+            return status if status.ok else Status.fail(f'running Bind plugin "{_name(binder)}": {status.message}')
         return Status.fail("no plugin has bound the pod")
+
+    def _bind_by_extender(self, binding: Binding) -> Steps[Status]:
+        """The first extender that binds pods like this one; SKIP when there is none.
+
+        It is expected to have bound the pod when it answers. One that cannot reach this API server, which has no address, has not, and
+        then its consent is carried out here.
+        """
+        pod = binding.pod
+        for extender in self._handle.extenders:
+            if not extender.bind_verb or not extender.is_interested(pod):
+                continue
+            try:
+                extender.bind(pod, binding.node)
+            except PluginError as refused:
+                if extender.ignorable:
+                    continue
+                return Status.fail(str(refused))
+            metadata = meta(pod)
+            try:
+                current: Pod = yield Read("Pod", metadata.namespace or "default", metadata.name or "")
+                if not node_of(current):
+                    intent = Bind(metadata.namespace or "default", metadata.name or "", uid_of(pod), binding.node)
+                    yield from persistently(intent, conflicts=False)
+            except ApiError as refused_by_server:
+                return Status.fail(str(refused_by_server))
+            return OK
+        return Status(Code.SKIP)
 
     def _unwind(self, binding: Binding, status: Status) -> Steps[None]:
         """A binding failed: give everything back, tell others that there is room, and record the failure."""
@@ -384,6 +422,10 @@ class Cycles:
                 if wait.until_ns <= now_ns:
                     text = f"rejected due to timeout after waiting {duration_text(wait.seconds)} at plugin {plugin}"
                     self.settle_wait(uid, plugin, Status.refuse(text))
+
+    def waiting(self) -> list[Pod]:
+        """Pods held by Permit plugins, in the order in which they began to wait."""
+        return [binding.pod for binding in self.bindings.values() if binding.waits and binding.verdict is None]
 
     # victims of preemption
 

@@ -24,8 +24,10 @@ from volsched.api.edit import is_deleting
 from volsched.api.kinds import meta
 from volsched.api.watch import WatchEvent
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache, Seen, node_of, pod_id
-from volsched.cache.snapshot import runs_plugins
+from volsched.engine.chain import arrange
 from volsched.engine.decision import Decision, Rejection, SchedulingEngine
+from volsched.engine.plugin import CycleState
+from volsched.engine.profile import default_profile as default_engine_profile
 from volsched.errors import EngineError
 from volsched.ports import DONE, Clock, Done, QueueSpec, Requeue, Steps, WorkItem
 from volsched.scheduler.cycle import Cycles
@@ -41,10 +43,11 @@ from volsched.scheduler.events import (
     node_changes,
     pod_changes,
 )
-from volsched.scheduler.framework import DEFAULT_SCHEDULER, Profile, Status
+from volsched.scheduler.extenders import Extender, ExtenderChain
+from volsched.scheduler.framework import DEFAULT_SCHEDULER, Profile, Status, wakes_of
 from volsched.scheduler.nominator import nominated_node
 from volsched.scheduler.profile import ProfileFactory, default_profile
-from volsched.scheduler.queue import QueuePolicy, SchedulingQueue, priority_of
+from volsched.scheduler.queue import NS, QueuePolicy, SchedulingQueue, priority_of
 from volsched.scheduler.selection import Prefer, Selector
 
 CYCLE: Final = "cycle"
@@ -58,7 +61,8 @@ class Scheduler:
     """A Decider. Pods of other scheduler names than its profiles' are only counted, not scheduled.
 
     prefer: picks among nodes of equal highest total; None, or a name not among them, leaves it to the engine's tie break.
-    profiles: builders of the profiles, the default one if not given.
+    profiles: builders of the profiles, the default one if not given. extenders: those that may fail last. initial_backoff_s, max_backoff_s:
+    how long a pod that failed is not tried again, the first time and at most.
     """
 
     name = "kube-scheduler"
@@ -73,37 +77,53 @@ class Scheduler:
         *,
         prefer: Prefer | None = None,
         profiles: Sequence[ProfileFactory] = (default_profile,),
+        extenders: Sequence[Extender] = (),
+        initial_backoff_s: float = 1,
+        max_backoff_s: float = 10,
     ) -> None:
         self.clock = clock
         self.cache = SchedulerCache(engine)
         # A runner starts what is ready in this order: a stopped binding frees its place before the pod that wants it is tried.
         self.queues = {BIND: QueueSpec(workers=_MANY), EVICT: QueueSpec(workers=_MANY), CYCLE: QueueSpec(workers=1)}
+        self.extenders = tuple(extenders)
         handle = _Handle(self)
         built = [factory(handle) for factory in profiles]
         self.profiles = {profile.scheduler_name: profile for profile in built}
         if len(self.profiles) != len(built):
             raise EngineError("two profiles have one scheduler name; every profile needs its own")
+        asked = [extender for extender in self.extenders if extender.filter_verb or extender.prioritize_verb]
+        self._chain = (ExtenderChain(asked, partial(self.cache.get, "Node", "")),) if asked else ()
         for profile in built:
-            if profile.engine_plugins and not runs_plugins(engine):
-                raise EngineError(f"{type(engine).__name__} runs no own plugins, profile {profile.scheduler_name} has some")
+            arrange(profile.engine or default_engine_profile(), profile.engine_plugins)  # refuses what could never run
         sorters = [sorter for profile in built for sorter in profile.queue_sorts]
         if not sorters or len({type(sorter) for sorter in sorters}) != 1:
             raise EngineError("all profiles of a scheduler must have one and the same QueueSort plugin")
         self.queue = SchedulingQueue(
-            {name: _policy(profile) for name, profile in self.profiles.items()},
+            {name: _policy(profile, self._chain) for name, profile in self.profiles.items()},
             lister=partial(self.cache.get, "Pod"),
             sort_key=sorters[0].sort_key,
+            initial_backoff_ns=round(initial_backoff_s * NS),
+            max_backoff_ns=round(max_backoff_s * NS),
         )
         self.selectors = {
-            name: Selector(self.cache, self.queue.nominator, decide=partial(self._decide, profile), prefer=prefer)
+            name: Selector(
+                self.cache, self.queue.nominator, decide=partial(self._decide, profile), prefer=prefer, extended=bool(self._chain)
+            )
             for name, profile in self.profiles.items()
         }
         self.cycles = Cycles(self.cache, self.queue, clock=clock, handle=handle, profiles=self.profiles, selectors=self.selectors)
         self._cycle_asked = False  # a "cycle" item is on its way and has not begun
         self._evictions: dict[str, Callable[[], Steps[None]]] = {}
 
-    def _decide(self, profile: Profile, pod: Pod, only: Sequence[str] | None) -> Decision:
-        return self.cache.decide(pod, only=only, plugins=profile.engine_plugins)
+    def _decide(
+        self, profile: Profile, pod: Pod, only: Sequence[str] | None, *, state: CycleState | None = None, extend: bool = False
+    ) -> Decision:
+        plugins = (*profile.engine_plugins, *self._chain) if extend else profile.engine_plugins
+        return self.cache.decide(pod, only=only, plugins=plugins, profile=profile.engine, state=state)
+
+    def profile_of(self, pod: Pod) -> Profile | None:
+        """The profile of the pod's scheduler name; None when it is another scheduler's."""
+        return self.profiles.get((pod.spec.schedulerName if pod.spec else None) or DEFAULT_SCHEDULER)
 
     # Decider
 
@@ -266,8 +286,9 @@ def _object_event(seen: Seen) -> ClusterEvent:
     return ClusterEvent(seen.kind, Action.DELETE if seen.new is None else UPDATE)
 
 
-def _policy(profile: Profile) -> QueuePolicy:
-    return QueuePolicy(profile.wakes(), [(str(getattr(gate, "name", "")), gate) for gate in profile.pre_enqueues])
+def _policy(profile: Profile, chain: Sequence[ExtenderChain]) -> QueuePolicy:
+    wakes = [*profile.wakes(), *((item.name, wake) for item in chain for wake in wakes_of(item))]
+    return QueuePolicy(wakes, [(str(getattr(gate, "name", "")), gate) for gate in profile.pre_enqueues])
 
 
 class _Handle:
@@ -298,6 +319,19 @@ class _Handle:
 
     def stop_binding(self, pod: Pod, reason: str) -> bool:
         return self._scheduler.cycles.stop(pod, reason)
+
+    @property
+    def extenders(self) -> Sequence[Extender]:
+        return self._scheduler.extenders
+
+    def waiting_pods(self) -> Sequence[Pod]:
+        return self._scheduler.cycles.waiting()
+
+    def allow(self, pod: Pod, plugin: str) -> bool:
+        return self._scheduler.cycles.settle_wait(pod_id(pod), plugin, None)
+
+    def reject(self, pod: Pod, plugin: str, *reasons: str) -> bool:
+        return self._scheduler.cycles.settle_wait(pod_id(pod), plugin, Status.refuse(*reasons))
 
     def activate(self, pods: Iterable[Pod]) -> None:
         self._scheduler.queue.activate(pods, self.now_ns())

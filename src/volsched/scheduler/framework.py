@@ -11,8 +11,9 @@
     PreBindPreFlight -> [wait for Permit] -> PreBind -> Bind -> PostBind
       any failure from Reserve on: Unreserve of every Reserve plugin in reverse order, forget the pod, failure
 
-The built-in plugins' PreFilter to NormalizeScore run inside the engine (`volsched.engine`), own array plugins join them there
-(`volsched.engine.plugin`). The rest of the points is here. A plugin takes part in each point whose method it has.
+The built-in plugins' PreFilter to NormalizeScore run inside the engine (`volsched.engine`), own plugins join them there
+(`volsched.engine.plugin`). The rest of the points is here. A plugin takes part in each point whose method it has, unless its profile lists
+the plugins of the point by name. One object may have methods for both.
 
 Plugins act on the cluster through intents: PreBind and Bind are generators that yield them and are sent the results.
 
@@ -24,17 +25,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from lightkube.models.core_v1 import Pod
 
 from volsched.cache import SchedulerCache
 from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Decision, Rejection, VolumePlan
-from volsched.errors import EngineError
+from volsched.engine.plugin import CycleState as CycleState
+from volsched.engine.profile import EngineProfile
 from volsched.ports import Steps
-from volsched.scheduler.events import ClusterEvent
-
-S = TypeVar("S")
+from volsched.scheduler.events import ALL, WILDCARD, ClusterEvent
+from volsched.scheduler.extenders import Extender
 
 DEFAULT_SCHEDULER: Final = "default-scheduler"
 
@@ -92,27 +93,6 @@ class Status:
 OK: Final = Status()
 
 
-class CycleState:
-    """What plugins remember about one pod from PreFilter to PostBind. Keyed by type, so that two plugins cannot collide by accident."""
-
-    def __init__(self) -> None:
-        self._data: dict[type[Any], Any] = {}
-
-    def write(self, value: Any) -> None:
-        self._data[type(value)] = value
-
-    def read(self, kind: type[S]) -> S:
-        """Raises EngineError when nothing of this type was written in this cycle."""
-        try:
-            value: S = self._data[kind]
-        except KeyError:
-            raise EngineError(f"no {kind.__name__} was written in this scheduling cycle") from None
-        return value
-
-    def find(self, kind: type[S]) -> S | None:
-        return self._data.get(kind)
-
-
 # Waking ------------------------------------------------------------------------------------------------------------------------------
 
 # (pod, object before, object after) -> can this event make the pod schedulable? Old is None for additions, new for deletions. An exception
@@ -131,12 +111,14 @@ class Wake(NamedTuple):
 
 
 class Plugin(Protocol):
-    """What every plugin has. `wakes_on()` must name every event that can make a pod it refused schedulable."""
+    """What every plugin has. A plugin that can refuse pods should also have
+
+    def wakes_on(self) -> Sequence[Wake]
+        Every event that can make a pod it refused schedulable. Without this method every event wakes such a pod.
+    """
 
     @property
     def name(self) -> str: ...
-
-    def wakes_on(self) -> Sequence[Wake]: ...
 
 
 @runtime_checkable
@@ -177,6 +159,19 @@ class Handle(Protocol):
     def activate(self, pods: Iterable[Pod]) -> None:
         """Move pending pods to activeQ whatever refused them."""
 
+    @property
+    def extenders(self) -> Sequence[Extender]:
+        """The extenders of the configuration, those that may fail last."""
+
+    def waiting_pods(self) -> Sequence[Pod]:
+        """Pods held by Permit plugins, in the order in which they began to wait."""
+
+    def allow(self, pod: Pod, plugin: str) -> bool:
+        """The Permit plugin lets a pod go that it made wait; the binding goes on once every plugin has. False when it does not wait."""
+
+    def reject(self, pod: Pod, plugin: str, *reasons: str) -> bool:
+        """The Permit plugin ends a pod's wait with a refusal. False when it does not wait."""
+
     def now_ns(self) -> int: ...
 
 
@@ -205,8 +200,8 @@ class PostFilter(Protocol):
 
 @runtime_checkable
 class Reserve(Protocol):
-    """Called once the pod is assumed. A failure undoes all of it: `unreserve` of every Reserve plugin runs in reverse order, those too
-    whose `reserve` has not run; it must be idempotent and cannot fail."""
+    """Called once the pod is assumed. A failure undoes all of it: `unreserve` of every Reserve plugin that has one runs in reverse order,
+    those too whose `reserve` has not run; it must be idempotent and cannot fail."""
 
     def reserve(self, state: CycleState, pod: Pod, node: str) -> Status: ...
 
@@ -222,8 +217,9 @@ class Permit(Protocol):
 
 @runtime_checkable
 class PreBind(Protocol):
-    """`pre_bind_pre_flight` says whether there is work (SUCCESS) or not (SKIP). `pre_bind` does it and answers SUCCESS or ERROR; a refusal
-    at this point counts as an error of the cycle, because nothing is left that could choose another node."""
+    """`pre_bind_pre_flight` says whether there is work (SUCCESS, also where a plugin has no such method) or not (SKIP). `pre_bind` does it
+    and answers SUCCESS or ERROR; a refusal at this point counts as an error of the cycle, because nothing is left that could choose
+    another node."""
 
     def pre_bind_pre_flight(self, state: CycleState, pod: Pod, node: str) -> Status: ...
 
@@ -253,59 +249,100 @@ class ReservedPlan:
 
 # Profiles -----------------------------------------------------------------------------------------------------------------------------
 
+# Extension points as configurations name them, and the method by which a plugin takes part. PreFilter to Score are the engine's.
+POINT_METHODS: Final[Mapping[str, str]] = {
+    "preEnqueue": "pre_enqueue",
+    "queueSort": "sort_key",
+    "preFilter": "pre_filter",
+    "filter": "filter",
+    "postFilter": "post_filter",
+    "preScore": "pre_score",
+    "score": "score",
+    "reserve": "reserve",
+    "permit": "permit",
+    "preBind": "pre_bind",
+    "bind": "bind",
+    "postBind": "post_bind",
+}
+# Points at which a plugin can refuse a pod for something that an event may change.
+_REFUSING: Final = ("pre_enqueue", "pre_filter", "filter", "reserve", "permit")
+ANY_EVENT: Final = ClusterEvent(WILDCARD, ALL)
+
+
+def takes_part(plugin: object, point: str) -> bool:
+    """Whether a plugin has the method of an extension point."""
+    return callable(getattr(plugin, POINT_METHODS[point], None))
+
 
 @dataclass(frozen=True)
 class Profile:
-    """The plugins of one scheduler name, in order. `engine_plugins` are own Filter and Score plugins that run inside the engine."""
+    """The plugins of one scheduler name, in order.
+
+    engine_plugins: own plugins that are asked between PreFilter and Score, inside the engine. engine: which plugins the engine runs, with
+    what arguments; None leaves that to the engine. orders: by extension point, the names of the plugins that run there; a point that is not
+    in it has every plugin with its method.
+    """
 
     plugins: tuple[Plugin, ...]
     scheduler_name: str = DEFAULT_SCHEDULER
     engine_plugins: tuple[Any, ...] = ()
-    _points: dict[Any, tuple[Any, ...]] = field(default_factory=dict, compare=False, repr=False)
+    engine: EngineProfile | None = None
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    _points: dict[str, tuple[Any, ...]] = field(default_factory=dict, compare=False, repr=False)
 
-    def _at(self, point: Any) -> tuple[Any, ...]:
+    def _at(self, point: str) -> tuple[Any, ...]:
         """The plugins that take part in an extension point, worked out once."""
         found = self._points.get(point)
         if found is None:
-            found = self._points[point] = tuple(plugin for plugin in self.plugins if isinstance(plugin, point))
+            able = {plugin.name: plugin for plugin in self.plugins if takes_part(plugin, point)}
+            found = self._points[point] = tuple(able[name] for name in self.orders.get(point, tuple(able)) if name in able)
         return found
 
     @property
     def pre_enqueues(self) -> tuple[PreEnqueue, ...]:
-        return self._at(PreEnqueue)
+        return self._at("preEnqueue")
 
     @property
     def queue_sorts(self) -> tuple[QueueSort, ...]:
-        return self._at(QueueSort)
+        return self._at("queueSort")
 
     @property
     def post_filters(self) -> tuple[PostFilter, ...]:
-        return self._at(PostFilter)
+        return self._at("postFilter")
 
     @property
     def reserves(self) -> tuple[Reserve, ...]:
-        return self._at(Reserve)
+        return self._at("reserve")
 
     @property
     def permits(self) -> tuple[Permit, ...]:
-        return self._at(Permit)
+        return self._at("permit")
 
     @property
     def pre_binds(self) -> tuple[PreBind, ...]:
-        return self._at(PreBind)
+        return self._at("preBind")
 
     @property
     def binders(self) -> tuple[BindPlugin, ...]:
-        return self._at(BindPlugin)
+        return self._at("bind")
 
     @property
     def post_binds(self) -> tuple[PostBind, ...]:
-        return self._at(PostBind)
+        return self._at("postBind")
 
     def wakes(self) -> Sequence[tuple[str, Wake]]:
         """(plugin name, registration) of every plugin."""
-        everyone: list[Any] = [*self.plugins, *self.engine_plugins]
-        return [(str(plugin.name), wake) for plugin in everyone if hasattr(plugin, "wakes_on") for wake in plugin.wakes_on()]
+        everyone: dict[str, Any] = {str(plugin.name): plugin for plugin in (*self.plugins, *self.engine_plugins)}
+        return [(name, wake) for name, plugin in everyone.items() for wake in wakes_of(plugin)]
+
+
+def wakes_of(plugin: Any) -> Sequence[Wake]:
+    """The events a plugin's refused pods are reconsidered for: all of them when it does not say and can refuse pods."""
+    named = getattr(plugin, "wakes_on", None)
+    if named is not None:
+        wakes: Sequence[Wake] = named()
+        return wakes
+    return [Wake(ANY_EVENT)] if any(callable(getattr(plugin, method, None)) for method in _REFUSING) else ()
 
 
 # FitError -----------------------------------------------------------------------------------------------------------------------------

@@ -245,18 +245,13 @@ def test_two_profiles() -> None:
     assert {intent.source for intent in world.intents if hasattr(intent, "source")} == {"mine", "default-scheduler"}
 
 
-def test_an_engine_without_own_plugins_says_so() -> None:
-    with pytest.raises(EngineError, match="runs no own plugins"):
-        World(profiles=[lambda handle: default_profile(handle, engine_plugins=[Recorder()])])
-
-
 def test_engine_plugins_are_handed_to_the_engine() -> None:
     handed: list[Any] = []
 
     class Engine(ReferenceEngine):
-        def decide(self, pod: Any, *, only: Any = None, plugins: Any = ()) -> Any:  # type: ignore[override]
+        def decide(self, pod: Any, *, plugins: Any = (), **options: Any) -> Any:
             handed.append(list(plugins))
-            return super().decide(pod, only=only)
+            return super().decide(pod, **options)
 
     mine = Recorder()
     world = World(make_node("n1"), engine=Engine(), profiles=[lambda handle: default_profile(handle, engine_plugins=[mine])])

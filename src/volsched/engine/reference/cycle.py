@@ -161,8 +161,8 @@ class Cycle:
         self._profile = profile
         self._arrangement = arrange(profile, plugins)
         self._percentage = percentage
-        # A profile without any Score plugin takes the first node that fits, from where the last search ended.
-        self._takes_first = not self._arrangement.scores
+        # A search that ends early begins where the last one ended.
+        self._takes_first = self._arrangement.takes_first
         self._rotates = percentage < 100 or self._takes_first
         self._start = start if self._rotates else 0
         self._only = only
@@ -181,6 +181,7 @@ class Cycle:
         self._pre_filter()
         if result.prefilter is None and result.error is None:
             self._filter()
+            self._filter_late()
             binding = self._plugins.get(VolumeBinding.name)
             if isinstance(binding, VolumeBinding):
                 result.plans = binding.plans
@@ -266,6 +267,22 @@ class Cycle:
         if self._only is None and self._rotates:
             result.visited = len(result.feasible) + len(result.rejected)
 
+    def _filter_late(self) -> None:
+        """Own filters over what the search has found. Their errors are told as they are."""
+        result = self.result
+        for step in self._arrangement.late:
+            alive = [node for node in self._nodes if node.name in set(result.feasible)]
+            if result.error is not None or not alive:
+                return
+            verdicts: dict[str, tuple[str, Status]] = {}
+            try:
+                self._ask_own_filter(step, alive, verdicts)
+            except PluginError as failure:
+                result.error = str(failure)
+                return
+            result.rejected.update({name: Rejection(who, status.code.value, status.reasons) for name, (who, status) in verdicts.items()})
+            result.feasible = [name for name in result.feasible if name not in verdicts]
+
     def _steps(self) -> list[Step]:
         return [step for step in self._arrangement.filters if step.name not in self._skipped]
 
@@ -300,21 +317,21 @@ class Cycle:
                     if not status.is_success:
                         verdicts[node.name] = (step.name, status)
             else:
-                self._ask_own_filter(step, alive, verdicts)
+                try:
+                    self._ask_own_filter(step, alive, verdicts)
+                except PluginError as failure:
+                    verdicts.update({node.name: (step.name, failed(str(failure))) for node in alive})
             alive = [node for node in alive if node.name not in verdicts]
         return lambda node: verdicts.get(node.name, ("", Status(Code.SUCCESS)))
 
     def _ask_own_filter(self, step: Step, alive: Sequence[NodeInfo], verdicts: dict[str, tuple[str, Status]]) -> None:
-        try:
-            answers = ask_filter(step, self._view, self._pod, self._mask(alive))
-        except PluginError as failure:
-            verdicts.update({node.name: (step.name, failed(str(failure))) for node in alive})
-            return
-        for answer in answers:
+        """Raises PluginError."""
+        for answer in ask_filter(step, self._view, self._pod, self._mask(alive)):
             code = Code.UNSCHEDULABLE if answer.resolvable else Code.UNRESOLVABLE
+            reasons = (answer.reason,) if answer.reason else ()
             for node in alive:
                 if not answer.keep[self._view.index_of(node.name)]:
-                    verdicts.setdefault(node.name, (step.name, Status(code, (answer.reason,))))
+                    verdicts.setdefault(node.name, (step.name, Status(code, reasons)))
 
     def _mask(self, nodes: Sequence[NodeInfo]) -> BoolArray:
         mask = self._view.nowhere()

@@ -2,7 +2,7 @@
 
     eligible? ──> nodes refused with Unschedulable ──> dry run each: without every lower-priority pod, does the pod fit?
                                                         └─ give back one victim after the other, the most important first, if it still fits
-    candidates ──> the one that hurts least ──> nominate it; evict its victims after the cycle
+    candidates ──> those extenders leave ──> the one that hurts least ──> nominate it; evict its victims after the cycle
     no candidate ──> a FitError text of its own over the dry runs, with "Preemption is not helpful" for the nodes not tried
 
 The pod is reported as unschedulable all the same and tried again when its victims are gone. While the API calls of an eviction run, the
@@ -29,11 +29,12 @@ from volsched.api.edit import labels_of, uid_of
 from volsched.api.kinds import meta
 from volsched.cache.scheduler_cache import pod_id
 from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Rejection
-from volsched.errors import ApiError, NotFoundError
+from volsched.errors import ApiError, NotFoundError, PluginError
 from volsched.ports import Delete, Emit, Pause, Steps
 from volsched.rules.selectors import Selector, SelectorError, compile_selector
 from volsched.scheduler.conditions import status_patch, with_condition
 from volsched.scheduler.events import ASSIGNED_POD_DELETE
+from volsched.scheduler.extenders import Victims
 from volsched.scheduler.framework import (
     OK,
     Code,
@@ -159,7 +160,12 @@ class DefaultPreemption:
         if not candidates:
             text = fit_error(Verdicts(verdicts.nodes, tried, absent=_NOT_HELPFUL))
             return PostFilterResult(Status.refuse(f"preemption: {text}"), Nominating(""))
-        best = choose(candidates, handle.now_ns())
+        left = self._ask_extenders(current, candidates)
+        if isinstance(left, str):
+            return PostFilterResult(Status.fail(f"preemption: {left}"))
+        if not left:
+            return PostFilterResult(Status.refuse("preemption: no candidate node for preemption"))
+        best = choose(left, handle.now_ns())
         text = f"preemption: found a potential placement for pod on node {best.node}, preempting {len(best.victims)} victims"
         victims = [victim for victim in best.victims if meta(victim).deletionTimestamp is None]
         if not victims:
@@ -181,6 +187,28 @@ class DefaultPreemption:
             if priority_of(other) < priority_of(pod) and preempted_and_terminating(other):
                 return "not eligible due to a terminating pod on the nominated node."
         return ""
+
+    def _ask_extenders(self, pod: Pod, candidates: Sequence[Candidate]) -> list[Candidate] | str:
+        """The candidates that extenders leave, with the victims they want; a text is an error."""
+        nodes = {candidate.node: Victims(candidate.victims, candidate.violations) for candidate in candidates}
+        for extender in self._handle.extenders:
+            if not extender.preempt_verb or not extender.is_interested(pod):
+                continue
+            try:
+                answer = extender.preempt(pod, nodes, self._handle.cache.pods_on)
+            except PluginError as failure:
+                if extender.ignorable:
+                    continue
+                return str(failure)
+            empty = next((node for node, victims in answer.items() if not victims.pods), None)
+            if empty is not None and not extender.ignorable:
+                return f'expected at least one victim pod on node "{empty}"'
+            nodes = {node: victims for node, victims in answer.items() if victims.pods}
+            if not nodes:
+                break
+        order = [candidate.node for candidate in candidates]
+        known = [node for node in order if node in nodes] + sorted(nodes.keys() - set(order))
+        return [Candidate(node, nodes[node].pods, nodes[node].violations) for node in known]
 
     # dry runs
 
