@@ -22,26 +22,37 @@ def csi() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file that survives a restart; data goes to STATE.data beside it.",
 )
+@click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), help="YAML file of what goes wrong when; see docs/faults.md.")
 @click.option("--zones", default="", metavar="a,b,c", help="Zones volumes are made in; without them they are reachable from everywhere.")
 @click.option("--profile", type=click.Choice(PROFILES), default="full", show_default=True, help="full: every capability.")
 @click.option("--name", default="", help="Driver name [default: the profile's].")
 @click.option("--node-id", default="", help="The node this process is on [default: host name].")
 @click.option("--max-volumes-per-node", type=click.IntRange(min=0), default=0, help="Attach limit, 0 = none.")
-def serve(endpoint: str, state: Path | None, zones: str, profile: str, name: str, node_id: str, max_volumes_per_node: int) -> None:
-    """Serve Identity, Controller and Node in real time until SIGTERM."""
+def serve(
+    endpoint: str,
+    state: Path | None,
+    faults: Path | None,
+    zones: str,
+    profile: str,
+    name: str,
+    node_id: str,
+    max_volumes_per_node: int,
+) -> None:
+    """Serve Identity, Controller, GroupController and Node in real time until SIGTERM."""
     try:
-        from volsched.csi.server import serve as run
-        from volsched.csi.server import standalone
+        from volsched.csi.server import serve_standalone
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in ("grpc", "google"):
             raise InputError("serving needs gRPC: pip install 'volsched[csi]'") from error
         raise
-    with standalone(
+    serve_standalone(
+        endpoint,
+        faults=faults,
+        say=lambda line: click.echo(line, err=True),
         profile=profile,
         name=name,
         zone_names=[zone for zone in zones.split(",") if zone],
         state=state,
         node_id=node_id,
         max_volumes_per_node=max_volumes_per_node,
-    ) as driver:
-        run(driver, endpoint, ready=lambda bound: click.echo(f"serving {driver.name} on {bound}", err=True))
+    )

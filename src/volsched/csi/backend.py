@@ -2,6 +2,7 @@
 
     call(method, request, node) ─> capability advertised? ─> sizes ─> nobody else busy with it? ─> service ─> answer
                                      UNIMPLEMENTED      INVALID_ARGUMENT       ABORTED
+                                   └──────────────────── admit ──────────────────────────────┘
 
 Nothing here knows gRPC: `InProcessClient` calls it directly, `CsiServer` from its worker threads. Calls are carried out one at a time;
 a second call for the same object while one is under way is ABORTED, as the specification allows, instead of waiting behind it.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 from volsched.api.csi import METHODS, Message, service_of
 from volsched.csi import checks
@@ -32,6 +33,8 @@ from volsched.errors import CsiCode, CsiError, InputError
 from volsched.ports.clients import Clock
 
 T = TypeVar("T")
+
+DEADLINE_TEXT: Final = "context deadline exceeded"  # as Go's clients word it
 
 # Which capability of its service a method needs; methods not named need only the service. Source: spec/volumes.md 6.3, 6.5, 6.6;
 # health: CSI specification v1.13.
@@ -90,6 +93,25 @@ class Driver(Protocol):
 
     def call(self, method: str, request: Message, *, node: str = "") -> Message:
         """Carry out one call. Raises CsiError."""
+
+
+class HoldingDriver(Driver, Protocol):
+    """A driver whose calls can be stopped between being let in and being carried out: what `FaultyDriver` goes around."""
+
+    def admit(self, method: str, request: Message, *, node: str = "") -> contextlib.AbstractContextManager[Callable[[], Message]]:
+        """Let one call in and hold what it changes: another call for that is ABORTED until the block ends. The function carries it
+        out. Both raise CsiError."""
+
+    def name_of(self, object_id: str) -> str:
+        """The name under which a volume, snapshot or group was created; empty if there is none."""
+
+
+@runtime_checkable
+class SlowDriver(Driver, Protocol):
+    """A driver that takes its time, as told by a caller whose clock stands still during a call."""
+
+    def call_within(self, method: str, request: Message, *, node: str = "", timeout_s: float) -> Message:
+        """As `call`, for a caller that gives up after `timeout_s`: DEADLINE_EXCEEDED, whatever becomes of the call."""
 
 
 class FakeDriver:
@@ -177,6 +199,12 @@ class FakeDriver:
 
     def call(self, method: str, request: Message, *, node: str = "") -> Message:
         """Carry out one call. Raises CsiError."""
+        with self.admit(method, request, node=node) as carry_out:
+            return carry_out()
+
+    @contextlib.contextmanager
+    def admit(self, method: str, request: Message, *, node: str = "") -> Iterator[Callable[[], Message]]:
+        """The way a call takes, in two steps; see `HoldingDriver`."""
         handler = self._handlers.get(method)
         service = service_of(method) if method in METHODS else ""
         if handler is None or not self.offers(method):
@@ -185,11 +213,23 @@ class FakeDriver:
             checks.check_sizes(request)
             if len(node.encode("utf-8", "surrogatepass")) > checks.NODE_ID_BYTES_MAX:
                 raise checks.invalid(f"node id is longer than {checks.NODE_ID_BYTES_MAX} bytes")
-            with self._alone(method, request, node if service == "Node" else ""), self._lock:
-                return handler(request, node) if service == "Node" else handler(request)
+
+            def carry_out() -> Message:
+                with self._lock:
+                    return handler(request, node) if service == "Node" else handler(request)
+
+            with self._alone(method, request, node if service == "Node" else ""):
+                yield carry_out
         except CsiError as error:
             error.method = method
             raise
+
+    def name_of(self, object_id: str) -> str:
+        """The name under which a volume, snapshot or group was created; empty if there is none."""
+        with self._lock:
+            state = self._storage.state
+            record = state.volumes.get(object_id) or state.snapshots.get(object_id) or state.groups.get(object_id)
+            return "" if record is None else record.name
 
     def offers(self, method: str) -> bool:
         """Whether the profile advertises what a method needs."""

@@ -256,12 +256,20 @@ def fail_if_asked(parameters: Mapping[str, str]) -> None:
     raise CsiError(CsiCode(int(text)), INJECTED)
 
 
+def duration_ns(text: str) -> int | None:
+    """A duration in Go's syntax, `8s`, `1m30s`, `0`, in nanoseconds; None if it is none."""
+    if text == "0":
+        return 0
+    parts = _DURATION.findall(text)
+    if not text or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(round(float(number) * _UNIT_NS[unit]) for number, unit in parts)
+
+
 def ready_after_ns(parameters: Mapping[str, str]) -> int:
     """Behaviour parameter `readyAfter: 8s`: how long a snapshot stays unready after the cut, in nanoseconds. Go's duration syntax."""
     text = parameters.get("readyAfter", "")
-    if not text or text == "0":
-        return 0
-    parts = _DURATION.findall(text)
-    if "".join(number + unit for number, unit in parts) != text:
+    found = duration_ns(text) if text else 0
+    if found is None:
         raise invalid(f"parameter readyAfter is {text!r}, has to be a duration like 8s or 1m30s")
-    return sum(round(float(number) * _UNIT_NS[unit]) for number, unit in parts)
+    return found

@@ -17,13 +17,13 @@ from typing import Any, Final
 import grpc
 
 from volsched.api.csi import METHODS, Message, ProbeRequest, ProbeResponse, full_method
+from volsched.csi.backend import DEADLINE_TEXT
 from volsched.csi.endpoint import socket_path, why_unreachable
 from volsched.csi.wire import CODECS
 from volsched.errors import CsiCode, CsiError
 
 # Metadata key for the node a Node call is for; a driver that runs on one node does not look at it.
 NODE_METADATA: Final = "volsched-node-id"
-DEADLINE_TEXT: Final = "context deadline exceeded"
 RESPONSE_BYTES_MAX: Final = 64 << 20
 CONNECT_STEP_S: Final = 0.02
 

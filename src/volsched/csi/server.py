@@ -4,7 +4,7 @@ The socket is for its owner only (0600), replaces one that a dead server left, a
 node comes from the metadata key `volsched-node-id`; without it the driver's own node is meant. An error is a code and a text, never with
 details; a method the driver does not have is UNIMPLEMENTED. On SIGTERM the server takes no more calls, finishes those under way and leaves.
 
-    python -m volsched.csi.server --endpoint unix:///PATH [--state DB] [--zones a,b,c]      (the command line: `volsched csi serve`)
+    python -m volsched.csi.server --endpoint unix:///PATH [--state DB] [--zones a,b,c] [--faults FILE]   (as `volsched csi serve`)
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ from volsched.csi.backend import Driver, FakeDriver
 from volsched.csi.client import NODE_METADATA
 from volsched.csi.directory import DirectoryData
 from volsched.csi.endpoint import claim, socket_path
+from volsched.csi.fault_file import load_plan
+from volsched.csi.faults import FaultPlan, FaultyDriver
 from volsched.csi.state import SqliteJournal
 from volsched.csi.wire import CODECS
+from volsched.env.chance import Chance
 from volsched.env.clock import RealClock
 from volsched.errors import CsiCode, CsiError, InputError, StateError, VolschedError
 
 REQUEST_BYTES_MAX: Final = 4 << 20  # what Go's gRPC takes by default
 RESPONSE_BYTES_MAX: Final = 64 << 20
 GRACE_S: Final = 10.0
+WORKERS: Final = 8
+WORKERS_UNDER_FAULTS: Final = 64  # calls that are delayed hold one each
 
 _STATUS: Final = {code: next(item for item in grpc.StatusCode if item.value[0] == code) for code in CsiCode}
 _OPTIONS: Final = (
@@ -53,7 +58,7 @@ class CsiServer:
     With a clock that stands still this is the demonstration's driver: time does not pass during a call.
     """
 
-    def __init__(self, driver: Driver, endpoint: str, *, workers: int = 8) -> None:
+    def __init__(self, driver: Driver, endpoint: str, *, workers: int = WORKERS) -> None:
         self._driver = driver
         self._path = socket_path(endpoint)
         self.endpoint: Final = f"unix://{self._path}"
@@ -121,7 +126,7 @@ def serve(
     endpoint: str,
     *,
     ready: Callable[[str], None] | None = None,
-    workers: int = 8,
+    workers: int = WORKERS,
 ) -> None:
     """Serve until SIGTERM or SIGINT; has to be called from the main thread. `ready` is told the endpoint once calls are taken."""
     stopped = threading.Event()
@@ -171,11 +176,47 @@ def standalone(
         journal.close()
 
 
+@contextlib.contextmanager
+def under_faults(driver: FakeDriver, plan: FaultPlan | None, *, say: Callable[[str], None]) -> Iterator[Driver]:
+    """The driver under a plan, in real time: delays pass, a crash is a SIGKILL. `say` is told of every fault, and at the end how often
+    each fired. Without a plan the driver itself."""
+    if plan is None:
+        yield driver
+        return
+    faulty = FaultyDriver(
+        driver,
+        plan,
+        RealClock(),
+        Chance(plan.seed),
+        real_time=True,
+        crash=lambda: os.kill(os.getpid(), signal.SIGKILL),
+        notice=say,
+    )
+    try:
+        yield faulty
+    finally:
+        faulty.close()
+        say("faults fired: " + (", ".join(f"{name} {count}" for name, count in faulty.fired.items()) or "the plan has none"))
+
+
+def serve_standalone(endpoint: str, *, faults: Path | None = None, say: Callable[[str], None], **options: Any) -> None:
+    """`standalone` with these options, under the faults of a file if one is given, served until SIGTERM."""
+    plan = None if faults is None else load_plan(faults)
+    with standalone(**options) as driver, under_faults(driver, plan, say=say) as served:
+        serve(
+            served,
+            endpoint,
+            ready=lambda bound: say(f"serving {driver.name} on {bound}"),
+            workers=WORKERS if plan is None else WORKERS_UNDER_FAULTS,
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve a driver until SIGTERM; one line on stderr and exit code 1 when it cannot be."""
     parser = argparse.ArgumentParser(prog="python -m volsched.csi.server", description="Serve the fake CSI driver on a unix socket.")
     parser.add_argument("--endpoint", default=os.environ.get("CSI_ENDPOINT", ""), help="unix:///PATH, default $CSI_ENDPOINT")
     parser.add_argument("--state", type=Path, help="SQLite file that survives a restart; volume data goes to STATE.data beside it")
+    parser.add_argument("--faults", type=Path, help="YAML file of what goes wrong when; see docs/faults.md")
     parser.add_argument("--zones", default="", help="zones a,b,c; without them volumes are reachable from everywhere")
     parser.add_argument("--profile", default="full", choices=profiles.PROFILES)
     parser.add_argument("--name", default="", help="driver name")
@@ -183,15 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-volumes-per-node", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        with standalone(
+        serve_standalone(
+            options.endpoint,
+            faults=options.faults,
+            say=_say,
             profile=options.profile,
             name=options.name,
             zone_names=[zone for zone in options.zones.split(",") if zone],
             state=options.state,
             node_id=options.node_id,
             max_volumes_per_node=options.max_volumes_per_node,
-        ) as driver:
-            serve(driver, options.endpoint, ready=lambda endpoint: _say(f"serving {driver.name} on {endpoint}"))
+        )
     except VolschedError as error:
         _say(f"error: {error}")
         return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pytest
 
 from volsched.api import csi
 from volsched.csi import profile as profiles
-from volsched.csi.backend import FakeDriver
+from volsched.csi.backend import Driver, FakeDriver
 from volsched.csi.client import GrpcClient
 from volsched.csi.data import VolumeData
 from volsched.csi.directory import DirectoryData
+from volsched.csi.faults import FaultPlan, FaultyDriver
 from volsched.csi.inprocess import InProcessClient
 from volsched.csi.profile import ZONE_KEY, DriverProfile
 from volsched.csi.server import CsiServer
+from volsched.env.chance import Chance
 from volsched.env.clock import VirtualClock
 from volsched.errors import CsiCode, CsiError
 from volsched.ports.clients import CsiClient
@@ -36,6 +38,13 @@ class World:
         self.driver = driver
         self.clock = clock
         self.transport = transport
+        self.faulty: FaultyDriver | None = None
+        self.told: list[str] = []  # faults that took effect
+
+    @property
+    def fired(self) -> dict[str, int]:
+        assert self.faulty is not None
+        return dict(self.faulty.fired)
 
     def wait(self, seconds: float) -> None:
         self.clock.wait_until(self.clock.now_ns() + round(seconds * S_NS))
@@ -103,9 +112,12 @@ def world(
     *,
     files: bool = False,
     nodes: Mapping[str, str] | None = None,
+    plan: FaultPlan | None = None,
+    later: Callable[[int, Callable[[], None]], object] | None = None,
+    crash: Callable[[], None] | None = None,
     **arguments: Any,
 ) -> Iterator[World]:
-    """A driver with nodes n1 and n2 in zone a and n3 in zone b. `files`: real files instead of memory."""
+    """A driver with nodes n1 and n2 in zone a and n3 in zone b. `files`: real files instead of memory. `plan`: faults around it."""
     clock = VirtualClock(START_NS)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="csi")))
@@ -114,11 +126,18 @@ def world(
         stack.callback(driver.close)
         for node, zone in ({"n1": "a", "n2": "a", "n3": "b"} if nodes is None else nodes).items():
             driver.register_node(node, {ZONE_KEY: zone, "other": "label"})
-        client: Any = InProcessClient(driver)
+        told: list[str] = []
+        faulty = None
+        if plan is not None:
+            faulty = FaultyDriver(driver, plan, clock, Chance(plan.seed), later=later, crash=crash, notice=told.append)
+        served: Driver = driver if faulty is None else faulty
+        client: Any = InProcessClient(served)
         if transport == "grpc":
-            server = stack.enter_context(CsiServer(driver, f"unix://{folder}/csi.sock"))
+            server = stack.enter_context(CsiServer(served, f"unix://{folder}/csi.sock"))
             client = stack.enter_context(GrpcClient(server.endpoint))
-        yield World(client, driver, clock, transport)
+        here = World(client, driver, clock, transport)
+        here.faulty, here.told = faulty, told
+        yield here
 
 
 def capability(mode: str = "SINGLE_NODE_WRITER", *, block: bool = False, **mount: Any) -> csi.VolumeCapability:
