@@ -97,10 +97,11 @@ void AttachTable::change(NodeId row, VolumeKey key, int pods, int attachments) {
   auto at = std::lower_bound(uses.begin(), uses.end(), key,
                              [](const Use& use, const VolumeKey& wanted) { return use.key < wanted; });
   const bool is_new = at == uses.end() || at->key != key;
+  if ((pods < 0 && (is_new || at->pods == 0)) || (attachments < 0 && (is_new || at->attachments == 0))) {
+    throw Error("a volume is detached from a node that does not have it");
+  }
   if (is_new) at = uses.insert(at, Use{key, 0, 0});
   const bool had_pods = at->pods > 0;
-  if ((pods < 0 && at->pods == 0) || (attachments < 0 && at->attachments == 0))
-    throw Error("a volume is detached from a node that does not have it");
   at->pods = static_cast<std::uint16_t>(at->pods + pods);
   at->attachments = static_cast<std::uint16_t>(at->attachments + attachments);
   if (!had_pods && at->pods > 0) add_link(row, key);

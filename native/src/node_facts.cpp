@@ -109,9 +109,12 @@ void PortTable::add(NodeId row, const HostPort& port) {
 }
 
 void PortTable::remove(NodeId row, const HostPort& port) {
-  auto& uses = uses_[ids_.find(pack(port.protocol, StringId(port.port)))];
+  const std::uint32_t id = ids_.find(pack(port.protocol, StringId(port.port)));
+  if (id == FlatMap::kMissing) throw Error("a host port is taken from a node that does not use it");
+  auto& uses = uses_[id];
   const auto at =
       std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+  if (at == uses.end()) throw Error("a host port is taken from a node that does not use it");
   if (--at->count > 0) return;
   *at = uses.back();
   uses.pop_back();
@@ -137,7 +140,9 @@ void DiskTable::add(NodeId row, const InlineDisk& disk) {
 }
 
 void DiskTable::remove(NodeId row, const InlineDisk& disk) {
-  auto& uses = uses_[ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value())];
+  const std::uint32_t id = ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value());
+  if (id == FlatMap::kMissing) throw Error("an inline disk is taken from a node that does not have it");
+  auto& uses = uses_[id];
   const auto at =
       std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.disk == disk; });
   if (at == uses.end()) throw Error("an inline disk is taken from a node that does not have it");

@@ -9,7 +9,9 @@
 namespace volsched::test {
 namespace {
 
-StringId text(std::uint32_t id) { return StringId(id); }
+StringId text(std::uint32_t id) {
+  return StringId(id);
+}
 
 class AttachTableTest : public testing::Test {
  protected:
@@ -92,7 +94,8 @@ TEST_F(AttachTableTest, DetachingWhatIsNotThereIsRefusedAndChangesNothing) {
   const DriverId driver = table.driver(text(1));
   table.add_attachment(node(0), {driver, text(8)});
   for (const std::uint32_t handle : {8U, 9U}) {
-    EXPECT_EQ(error_of([&] { table.remove_pod_use(node(0), {driver, text(handle)}); }), "a volume is detached from a node that does not have it");
+    EXPECT_EQ(error_of([&] { table.remove_pod_use(node(0), {driver, text(handle)}); }),
+              "a volume is detached from a node that does not have it");
     EXPECT_SOUND(table.validate());
     EXPECT_EQ(table.count(node(0), driver), 1);
   }
@@ -130,7 +133,8 @@ TEST_F(AttachTableTest, EqualsThePlainPictureOverRandomEvents) {
         table.clear(node(row));
         twin[row].clear();
       } else {
-        const std::pair<std::uint32_t, std::uint32_t> key{dice.below32(static_cast<std::uint32_t>(drivers)), dice.below32(12)};
+        const std::pair<std::uint32_t, std::uint32_t> key{dice.below32(static_cast<std::uint32_t>(drivers)),
+                                                          dice.below32(12)};
         const VolumeKey volume{DriverId(key.first), text(key.second)};
         if (action < 60) {
           table.add_pod_use(node(row), volume);
@@ -149,8 +153,8 @@ TEST_F(AttachTableTest, EqualsThePlainPictureOverRandomEvents) {
       const auto more = static_cast<std::int32_t>(1 + dice.below(4));
       Rows full;
       for (std::size_t each = 0; each < rows; ++each) {
-        const auto count = static_cast<std::int32_t>(
-            std::count_if(twin[each].begin(), twin[each].end(), [&](const auto& entry) { return entry.first.first == driver; }));
+        const auto count = static_cast<std::int32_t>(std::count_if(
+            twin[each].begin(), twin[each].end(), [&](const auto& entry) { return entry.first.first == driver; }));
         ASSERT_EQ(table.count(node(each), DriverId(driver)), count);
         const auto known = limits[each].find(driver);
         const std::int32_t limit = known == limits[each].end() ? AttachTable::kNoLimit : known->second;

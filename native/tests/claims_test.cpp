@@ -56,7 +56,8 @@ TEST_F(ClaimTableTest, UsersAreOneEntryAReference) {
   table.add_user(claim, second);
   table.add_user(claim, first);
   table.remove_user(claim, first);
-  EXPECT_EQ(std::multiset<PodId>(table.users(claim).begin(), table.users(claim).end()), (std::multiset<PodId>{first, second}));
+  EXPECT_EQ(std::multiset<PodId>(table.users(claim).begin(), table.users(claim).end()),
+            (std::multiset<PodId>{first, second}));
   table.remove_user(claim, first);
   EXPECT_EQ(table.users(claim), std::vector<PodId>{second});
 }
@@ -64,7 +65,8 @@ TEST_F(ClaimTableTest, UsersAreOneEntryAReference) {
 TEST_F(ClaimTableTest, ReleasingWhatIsNotUsedIsRefused) {
   const ClaimId claim = table.slot(id("default"), id("data"));
   table.add_user(claim, PodId(std::uint32_t{1}));
-  EXPECT_EQ(error_of([&] { table.remove_user(claim, PodId(std::uint32_t{2})); }), "a claim is released by a pod that does not use it");
+  EXPECT_EQ(error_of([&] { table.remove_user(claim, PodId(std::uint32_t{2})); }),
+            "a claim is released by a pod that does not use it");
   EXPECT_EQ(table.users(claim).size(), 1U);
 }
 

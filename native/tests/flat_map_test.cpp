@@ -62,8 +62,8 @@ TEST(FlatMap, CopiesAreIndependent) {
   EXPECT_EQ(map.find(2), FlatMap::kMissing);
 }
 
-// Erasing closes the gap in a run of colliding keys, also where the run wraps around the end of the table. Keys that all have one of two
-// neighbouring homes at the end of a table of 16 make every erase such a case.
+// Erasing closes the gap in a run of colliding keys, also where the run wraps around the end of the table. Keys that
+// all have one of two neighbouring homes at the end of a table of 16 make every erase such a case.
 TEST(FlatMap, EraseKeepsRunsThatWrapAround) {
   std::vector<std::uint64_t> last_home;
   std::vector<std::uint64_t> first_home;
@@ -88,7 +88,8 @@ TEST(FlatMap, EraseKeepsRunsThatWrapAround) {
       ASSERT_SOUND(map.validate()) << "seed " << seed << " step " << step;
       for (const std::uint64_t each : keys) {
         const auto known = twin.find(each);
-        ASSERT_EQ(map.find(each), known == twin.end() ? FlatMap::kMissing : known->second) << "seed " << seed << " step " << step;
+        ASSERT_EQ(map.find(each), known == twin.end() ? FlatMap::kMissing : known->second)
+            << "seed " << seed << " step " << step;
       }
     }
   }

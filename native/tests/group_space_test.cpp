@@ -1,4 +1,5 @@
-// GroupSpace against the plain picture: which groups each row is in. Rows in the same groups share a profile, others do not.
+// GroupSpace against the plain picture: which groups each row is in. Rows in the same groups share a profile, others do
+// not.
 
 #include "volsched/group_space.hpp"
 
@@ -7,7 +8,9 @@
 namespace volsched::test {
 namespace {
 
-GroupId group(std::size_t at) { return GroupId(at); }
+GroupId group(std::size_t at) {
+  return GroupId(at);
+}
 
 /// What GroupSpace should say, by row.
 class Twin {
@@ -24,7 +27,8 @@ class Twin {
     for (std::size_t row = 0; row < groups_.size(); ++row) {
       const ProfileId profile = space.profile_of(node(row));
       ASSERT_TRUE(space.in_use(profile));
-      ASSERT_EQ(space.groups_of(profile), std::vector<GroupId>(groups_[row].begin(), groups_[row].end())) << "row " << row;
+      ASSERT_EQ(space.groups_of(profile), std::vector<GroupId>(groups_[row].begin(), groups_[row].end()))
+          << "row " << row;
       const auto [known, is_new] = profiles.try_emplace(groups_[row], profile);
       ASSERT_EQ(known->second, profile) << "rows in the same groups share a profile";
       if (profile.index() != 0) nodes[profile.value()].insert(static_cast<std::uint32_t>(row));
@@ -172,7 +176,8 @@ TEST(GroupSpace, EqualsThePlainPictureOverRandomMoves) {
   }
 }
 
-// What caches rely on: after replaying the log, every row and every (profile, serial) that differs from before has been named.
+// What caches rely on: after replaying the log, every row and every (profile, serial) that differs from before has been
+// named.
 TEST(GroupSpace, LogNamesEveryRowThatMoved) {
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
     Dice dice(seed);

@@ -43,7 +43,8 @@ TEST(Id, MixingIsOneToOneOnConsecutiveNumbers) {
 TEST(Id, PackingKeepsBothHalves) {
   EXPECT_EQ(pack(NodeId(std::uint32_t{1}), PodId(std::uint32_t{2})), 0x0000000100000002ULL);
   EXPECT_EQ(pack(NodeId(), PodId()), ~0ULL);
-  EXPECT_NE(pack(NodeId(std::uint32_t{1}), PodId(std::uint32_t{2})), pack(NodeId(std::uint32_t{2}), PodId(std::uint32_t{1})));
+  EXPECT_NE(pack(NodeId(std::uint32_t{1}), PodId(std::uint32_t{2})),
+            pack(NodeId(std::uint32_t{2}), PodId(std::uint32_t{1})));
 }
 
 TEST(Amount, NanosHoldMoreThanAnExbibyteExactly) {

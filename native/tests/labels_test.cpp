@@ -9,8 +9,12 @@
 namespace volsched::test {
 namespace {
 
-StringId text(std::uint32_t id) { return StringId(id); }
-Label label(std::uint32_t key, std::uint32_t value) { return {text(key), text(value)}; }
+StringId text(std::uint32_t id) {
+  return StringId(id);
+}
+Label label(std::uint32_t key, std::uint32_t value) {
+  return {text(key), text(value)};
+}
 
 TEST(Labels, SortingKeepsTheLaterOfTwoValues) {
   Labels labels{label(3, 1), label(1, 5), label(3, 2), label(2, 9), label(3, 0)};

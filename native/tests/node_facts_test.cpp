@@ -9,9 +9,12 @@
 namespace volsched::test {
 namespace {
 
-StringId text(std::uint32_t id) { return StringId(id); }
+StringId text(std::uint32_t id) {
+  return StringId(id);
+}
 
-// Tolerations (8.3) -----------------------------------------------------------------------------------------------------------------------
+// Tolerations (8.3)
+// -----------------------------------------------------------------------------------------------------------------------
 
 TEST(Toleration, ComparesKeyValueAndEffect) {
   const Taint taint{text(1), text(2), TaintEffect::kNoSchedule};
@@ -27,7 +30,8 @@ TEST(Toleration, ComparesKeyValueAndEffect) {
   EXPECT_TRUE(tolerates(Toleration::Op::kExists, text(1), none, TaintEffect::kNoSchedule));
   EXPECT_TRUE(tolerates(Toleration::Op::kExists, none, none, TaintEffect::kAny)) << "tolerates everything";
   EXPECT_FALSE(tolerates(Toleration::Op::kExists, text(9), none, TaintEffect::kAny));
-  EXPECT_TRUE(tolerates(Toleration::Op::kEqual, none, text(2), TaintEffect::kAny)) << "no key, but the value is compared";
+  EXPECT_TRUE(tolerates(Toleration::Op::kEqual, none, text(2), TaintEffect::kAny))
+      << "no key, but the value is compared";
   EXPECT_FALSE(tolerates(Toleration::Op::kEqual, none, text(3), TaintEffect::kAny));
   EXPECT_FALSE(tolerates(Toleration::Op::kOther, none, text(2), TaintEffect::kAny)) << "Lt and Gt never match";
 }
@@ -57,7 +61,8 @@ TEST(TaintTable, EqualsThePlainPictureOverRandomNodes) {
   Dice dice(2);
   TaintTable table;
   std::vector<TaintId> taints;
-  for (std::uint32_t at = 0; at < 6; ++at) taints.push_back(table.intern({text(at), text(0), static_cast<TaintEffect>(at % 3)}));
+  for (std::uint32_t at = 0; at < 6; ++at)
+    taints.push_back(table.intern({text(at), text(0), static_cast<TaintEffect>(at % 3)}));
   std::map<std::uint32_t, std::vector<TaintId>> twin;
   for (int step = 0; step < 1000; ++step) {
     const std::uint32_t row = dice.below32(70);
@@ -75,7 +80,8 @@ TEST(TaintTable, EqualsThePlainPictureOverRandomNodes) {
   }
 }
 
-// Images (8.10, 12.3) ---------------------------------------------------------------------------------------------------------------------
+// Images (8.10, 12.3)
+// ---------------------------------------------------------------------------------------------------------------------
 
 /// The count captured for a node's copy, -1 when it has none.
 std::int32_t captured(const ImageTable& table, std::size_t row, std::uint32_t image) {
@@ -172,13 +178,15 @@ TEST(ImageTable, EqualsThePlainPictureOverRandomNodes) {
       }
       for (const auto& [each, images] : held) {
         const auto known = images.find(image);
-        ASSERT_EQ(captured(table, each, image), known == images.end() ? -1 : known->second) << "seed " << seed << " step " << step;
+        ASSERT_EQ(captured(table, each, image), known == images.end() ? -1 : known->second)
+            << "seed " << seed << " step " << step;
       }
     }
   }
 }
 
-// Declared features -----------------------------------------------------------------------------------------------------------------------
+// Declared features
+// -----------------------------------------------------------------------------------------------------------------------
 
 TEST(DeclarationTable, EqualsThePlainPictureOverRandomNodes) {
   Dice dice(4);
@@ -205,7 +213,8 @@ TEST(DeclarationTable, EqualsThePlainPictureOverRandomNodes) {
   }
 }
 
-// Ports (8.5) -----------------------------------------------------------------------------------------------------------------------------
+// Ports (8.5)
+// -----------------------------------------------------------------------------------------------------------------------------
 
 class PortTableTest : public testing::Test {
  protected:
@@ -242,6 +251,15 @@ TEST_F(PortTableTest, APortUsedTwiceIsFreeAfterTheSecondGoes) {
   EXPECT_EQ(conflicts(port("TCP", "0.0.0.0", 80)), Rows());
 }
 
+TEST_F(PortTableTest, TakingAwayWhatIsNotUsedIsRefused) {
+  const HostPort http = port("TCP", "0.0.0.0", 80);
+  EXPECT_EQ(error_of([&] { table.remove(node(1), http); }), "a host port is taken from a node that does not use it")
+      << "never seen";
+  table.add(node(1), http);
+  EXPECT_EQ(error_of([&] { table.remove(node(2), http); }), "a host port is taken from a node that does not use it");
+  EXPECT_EQ(conflicts(http), Rows{1});
+}
+
 TEST_F(PortTableTest, EqualsAListOverRandomUses) {
   Dice dice(5);
   const Texts addresses{"0.0.0.0", "10.0.0.1", "10.0.0.2"};
@@ -252,7 +270,9 @@ TEST_F(PortTableTest, EqualsAListOverRandomUses) {
     std::uint32_t number;
   };
   std::vector<Use> uses;
-  const auto chance = [&] { return Use{dice.below32(10), dice.percent(50) ? "TCP" : "UDP", dice.one_of(addresses), 80 + dice.below32(3)}; };
+  const auto chance = [&] {
+    return Use{dice.below32(10), dice.percent(50) ? "TCP" : "UDP", dice.one_of(addresses), 80 + dice.below32(3)};
+  };
   for (int step = 0; step < 2000; ++step) {
     if (uses.size() < 5 || dice.percent(50)) {
       uses.push_back(chance());
@@ -272,7 +292,8 @@ TEST_F(PortTableTest, EqualsAListOverRandomUses) {
   }
 }
 
-// Inline disks (7.1) ----------------------------------------------------------------------------------------------------------------------
+// Inline disks (7.1)
+// ----------------------------------------------------------------------------------------------------------------------
 
 class DiskTableTest : public testing::Test {
  protected:
@@ -314,9 +335,11 @@ TEST_F(DiskTableTest, RbdImagesConflictInOnePoolBehindACommonMonitor) {
 
 TEST_F(DiskTableTest, TakingAwayWhatIsNotThereIsRefused) {
   const InlineDisk disk{DiskKind::kIscsi, text(1), StringPool::kEmpty, false, {}};
-  EXPECT_EQ(error_of([&] { table.remove(node(1), disk); }), "an inline disk is taken from a node that does not have it") << "never seen";
+  EXPECT_EQ(error_of([&] { table.remove(node(1), disk); }), "an inline disk is taken from a node that does not have it")
+      << "never seen";
   table.add(node(1), disk);
-  EXPECT_EQ(error_of([&] { table.remove(node(2), disk); }), "an inline disk is taken from a node that does not have it");
+  EXPECT_EQ(error_of([&] { table.remove(node(2), disk); }),
+            "an inline disk is taken from a node that does not have it");
   EXPECT_EQ(conflicts(disk), Rows{1});
 }
 

@@ -82,7 +82,8 @@ TEST_P(NodeMaskOfSize, CombinesAsSetsDo) {
     Rows only_left;
     std::set_intersection(left.begin(), left.end(), right.begin(), right.end(), std::inserter(both, both.end()));
     either.insert(right.begin(), right.end());
-    std::set_difference(left.begin(), left.end(), right.begin(), right.end(), std::inserter(only_left, only_left.end()));
+    std::set_difference(left.begin(), left.end(), right.begin(), right.end(),
+                        std::inserter(only_left, only_left.end()));
 
     ASSERT_EQ(rows_of(a & b), both);
     ASSERT_EQ(rows_of(a | b), either);
@@ -134,11 +135,13 @@ TEST(NodeMask, WordsAreItsMembers) {
   mask.set(node(0));
   mask.set(node(64));
   mask.set(node(129));
-  EXPECT_EQ(std::vector<NodeMask::Word>(mask.words().begin(), mask.words().end()), (std::vector<NodeMask::Word>{1, 1, 2}));
+  EXPECT_EQ(std::vector<NodeMask::Word>(mask.words().begin(), mask.words().end()),
+            (std::vector<NodeMask::Word>{1, 1, 2}));
   EXPECT_GE(mask.bytes(), 24U);
 }
 
-// NodeSet ---------------------------------------------------------------------------------------------------------------------------------
+// NodeSet
+// ---------------------------------------------------------------------------------------------------------------------------------
 
 void expect_same(const NodeSet& set, const Rows& twin, std::size_t rows, Dice& dice) {
   ASSERT_SOUND(set.validate());

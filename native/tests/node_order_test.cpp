@@ -1,5 +1,5 @@
-// NodeOrder against upstream's tree written plainly: zones in order of appearance, one node of each zone in turn, a list that is only made
-// anew when a node came or went. spec/scheduling.md 9.2.
+// NodeOrder against upstream's tree written plainly: zones in order of appearance, one node of each zone in turn, a
+// list that is only made anew when a node came or went. spec/scheduling.md 9.2.
 
 #include "volsched/node_order.hpp"
 
@@ -10,7 +10,9 @@
 namespace volsched::test {
 namespace {
 
-StringId zone(std::size_t at) { return StringId(at); }
+StringId zone(std::size_t at) {
+  return StringId(at);
+}
 
 std::vector<std::uint32_t> listed(const NodeOrder& order) {
   std::vector<std::uint32_t> rows;
@@ -111,7 +113,8 @@ TEST(NodeOrder, RowsOutsideTheListAreNowhere) {
   NodeOrder order;
   order.add(node(1), zone(1));
   order.refresh(4);
-  EXPECT_EQ(order.positions(), (std::vector<std::uint32_t>{NodeOrder::kNowhere, 0, NodeOrder::kNowhere, NodeOrder::kNowhere}));
+  EXPECT_EQ(order.positions(),
+            (std::vector<std::uint32_t>{NodeOrder::kNowhere, 0, NodeOrder::kNowhere, NodeOrder::kNowhere}));
 }
 
 TEST(NodeOrder, MoreRowsWithoutMoreNodesOnlyWidenThePositions) {
@@ -144,7 +147,8 @@ TEST(NodeOrder, EqualsThePlainTreeOverRandomEvents) {
         twin.remove(row);
       }
       ASSERT_SOUND(order.validate());
-      // A list that is due is made anew before upstream would look at it again, so both are compared only where both are looked at.
+      // A list that is due is made anew before upstream would look at it again, so both are compared only where both
+      // are looked at.
       order.refresh(rows);
       ASSERT_SOUND(order.validate());
       ASSERT_EQ(listed(order), twin.list()) << "seed " << seed << " step " << step;

@@ -35,13 +35,16 @@ class Twin {
   std::uint64_t state_[4] = {};
 };
 
-TEST(Random, FirstNumberOfSeedZeroIsThePublishedOne) { EXPECT_EQ(Random(0).next(), 0x99ec5f36cb75f2b4ULL); }
+TEST(Random, FirstNumberOfSeedZeroIsThePublishedOne) {
+  EXPECT_EQ(Random(0).next(), 0x99ec5f36cb75f2b4ULL);
+}
 
 TEST(Random, EqualsItsDescription) {
   for (const std::uint64_t seed : {0ULL, 1ULL, 8123ULL, ~0ULL}) {
     Random random(seed);
     Twin twin(seed);
-    for (int step = 0; step < 1000; ++step) ASSERT_EQ(random.next(), twin.next()) << "seed " << seed << " step " << step;
+    for (int step = 0; step < 1000; ++step)
+      ASSERT_EQ(random.next(), twin.next()) << "seed " << seed << " step " << step;
   }
 }
 

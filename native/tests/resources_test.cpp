@@ -84,7 +84,8 @@ TEST_F(ResourceTableTest, EqualsSumsOverAListOverRandomPods) {
         usage.ephemeral_bytes = dice.between(0, 10);
         usage.scored_milli_cpu = dice.between(100, 1000);
         usage.scored_memory_bytes = dice.between(100, 1000);
-        if (dice.percent(40)) usage.scalars = {{table.scalar(strings.intern("s" + std::to_string(dice.below(4)))), dice.between(1, 5)}};
+        if (dice.percent(40))
+          usage.scalars = {{table.scalar(strings.intern("s" + std::to_string(dice.below(4)))), dice.between(1, 5)}};
         pods.emplace_back(dice.below32(static_cast<std::uint32_t>(rows)), usage);
         table.add(NodeId(pods.back().first), usage);
       } else {
@@ -95,7 +96,8 @@ TEST_F(ResourceTableTest, EqualsSumsOverAListOverRandomPods) {
       if (step % 25 != 0) continue;
       std::vector<Usage> sums(rows);
       std::vector<std::int64_t> counts(rows, 0);
-      std::vector<std::vector<std::int64_t>> scalars(table.column_count() - ResourceTable::kScalars, std::vector<std::int64_t>(rows, 0));
+      std::vector<std::vector<std::int64_t>> scalars(table.column_count() - ResourceTable::kScalars,
+                                                     std::vector<std::int64_t>(rows, 0));
       for (const auto& [row, usage] : pods) {
         ++counts[row];
         sums[row].milli_cpu += usage.milli_cpu;

@@ -20,7 +20,17 @@ TEST(RowReader, ReadsLittleEndianValues) {
 
 TEST(RowReader, ReadsWhatWasPacked) {
   const Nanos large = (Nanos{0x0123456789abcdef} << 60) + 5;
-  const std::string row = Packer().u8(255).flag(true).flag(false).u32(0xffffffff).i64(-1).nanos(large).nanos(-large).text("zone").text("").bytes();
+  const std::string row = Packer()
+                              .u8(255)
+                              .flag(true)
+                              .flag(false)
+                              .u32(0xffffffff)
+                              .i64(-1)
+                              .nanos(large)
+                              .nanos(-large)
+                              .text("zone")
+                              .text("")
+                              .bytes();
   RowReader reader("test", row);
   EXPECT_EQ(reader.u8(), 255);
   EXPECT_TRUE(reader.flag());
@@ -70,7 +80,8 @@ TEST(RowReader, RefusesATextThatReachesPastTheEnd) {
 TEST(RowReader, RefusesAListLongerThanTheRowBeforeReservingAnything) {
   const std::string row = Packer().u32(0xffffffff).u8(0).bytes();
   RowReader reader("pod", row);
-  EXPECT_EQ(error_of([&] { static_cast<void>(reader.count()); }), "malformed pod row: a list of 4294967295 entries at offset 4");
+  EXPECT_EQ(error_of([&] { static_cast<void>(reader.count()); }),
+            "malformed pod row: a list of 4294967295 entries at offset 4");
   const std::string exact = Packer().u32(2).u8(0).u8(0).bytes();
   RowReader fits("pod", exact);
   EXPECT_EQ(fits.count(), 2U);

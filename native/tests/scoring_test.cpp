@@ -1,5 +1,5 @@
-// Score arithmetic: Go's integer rules, piecewise linear shapes, and what a node's volumes add up to. Expected numbers are worked out by
-// hand from spec/scheduling.md 4.5.
+// Score arithmetic: Go's integer rules, piecewise linear shapes, and what a node's volumes add up to. Expected numbers
+// are worked out by hand from spec/scheduling.md 4.5.
 
 #include "volsched/scoring.hpp"
 
@@ -13,7 +13,9 @@ namespace {
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
 
-StringId text(std::uint32_t id) { return StringId(id); }
+StringId text(std::uint32_t id) {
+  return StringId(id);
+}
 
 TEST(Wrapping, GoesAroundAsInGo) {
   EXPECT_EQ(wrapping_add(kMost, 1), kLeast);

@@ -1,5 +1,5 @@
-// SelectorIndex: node sets of selectors that stay right while nodes come, go and change their labels, against a scan of all nodes with a
-// matcher of its own.
+// SelectorIndex: node sets of selectors that stay right while nodes come, go and change their labels, against a scan of
+// all nodes with a matcher of its own.
 
 #include <algorithm>
 #include <cstdlib>
@@ -16,7 +16,9 @@ using PlainLabels = std::map<std::string, std::string>;
 bool plain_holds(const Expression& expression, const PlainLabels& labels) {
   const auto found = labels.find(expression.key);
   const bool has = found != labels.end();
-  const auto is_listed = [&] { return std::find(expression.values.begin(), expression.values.end(), found->second) != expression.values.end(); };
+  const auto is_listed = [&] {
+    return std::find(expression.values.begin(), expression.values.end(), found->second) != expression.values.end();
+  };
   const auto number = [](const std::string& text) -> std::optional<long> {
     char* end = nullptr;
     const long value = std::strtol(text.c_str(), &end, 10);
@@ -44,10 +46,10 @@ bool plain_holds(const Expression& expression, const PlainLabels& labels) {
 bool plain_matches(const SelectorText& selector, const PlainLabels& labels, const std::string& name) {
   return std::any_of(selector.begin(), selector.end(), [&](const TermText& term) {
     if (term.labels.empty() && term.fields.empty()) return false;
-    return std::all_of(term.labels.begin(), term.labels.end(), [&](const Expression& each) { return plain_holds(each, labels); }) &&
-           std::all_of(term.fields.begin(), term.fields.end(), [&](const Expression& each) {
-             return plain_holds(each, {{"metadata.name", name}});
-           });
+    return std::all_of(term.labels.begin(), term.labels.end(),
+                       [&](const Expression& each) { return plain_holds(each, labels); }) &&
+           std::all_of(term.fields.begin(), term.fields.end(),
+                       [&](const Expression& each) { return plain_holds(each, {{"metadata.name", name}}); });
   });
 }
 
@@ -98,7 +100,8 @@ TEST_F(SelectorIndexTest, ANewSelectorKnowsTheNodesThatAreThere) {
   update(1, PlainLabels{{"zone", "b"}});
   update(2, std::nullopt);
   EXPECT_EQ(rows_of(index.nodes(intern(where("zone", {"a"})))), Rows{0});
-  EXPECT_EQ(rows_of(index.nodes(intern({{{{"zone", Op::kNotIn, {"a"}}}, {}}}))), Rows{1}) << "rows without a node match nothing";
+  EXPECT_EQ(rows_of(index.nodes(intern({{{{"zone", Op::kNotIn, {"a"}}}, {}}}))), Rows{1})
+      << "rows without a node match nothing";
   EXPECT_EQ(rows_of(index.nodes(index.intern(NodeSelector::everything(), labels, strings))), (Rows{0, 1}));
   EXPECT_TRUE(index.nodes(index.intern(NodeSelector::nothing(), labels, strings)).empty());
   EXPECT_SOUND(index.validate(labels, strings));
@@ -160,7 +163,8 @@ class SelectorChance {
       TermText term;
       for (std::size_t count = dice.below(4); count > 0; --count) term.labels.push_back(expression());
       if (dice.percent(15)) {
-        term.fields.push_back({"metadata.name", dice.percent(50) ? Op::kIn : Op::kNotIn, {"n" + std::to_string(dice.below(20))}});
+        term.fields.push_back(
+            {"metadata.name", dice.percent(50) ? Op::kIn : Op::kNotIn, {"n" + std::to_string(dice.below(20))}});
       }
       made.push_back(term);
     }

@@ -1,4 +1,5 @@
-// Selectors as objects carry them: which are valid, what they match, their canonical form. spec/scheduling.md 6.1 to 6.4.
+// Selectors as objects carry them: which are valid, what they match, their canonical form. spec/scheduling.md 6.1
+// to 6.4.
 
 #include "volsched/selectors.hpp"
 
@@ -50,13 +51,17 @@ class SelectorsTest : public testing::Test {
     return made;
   }
   bool matches_any(const NodeSelector& selector, const Labels& on) {
-    return std::any_of(selector.terms.begin(), selector.terms.end(), [&](const Term& term) { return matches(term, on, strings); });
+    return std::any_of(selector.terms.begin(), selector.terms.end(),
+                       [&](const Term& term) { return matches(term, on, strings); });
   }
   /// Whether one expression, as the only one of a volume's selector, matches these labels.
-  bool holds(const Expression& expression, const Pairs& on) { return matches_any(read(SelectorText{{{expression}, {}}}), labels(on)); }
+  bool holds(const Expression& expression, const Pairs& on) {
+    return matches_any(read(SelectorText{{{expression}, {}}}), labels(on));
+  }
 };
 
-// Operators (6.1) -------------------------------------------------------------------------------------------------------------------------
+// Operators (6.1)
+// -------------------------------------------------------------------------------------------------------------------------
 
 TEST_F(SelectorsTest, InNeedsTheLabelAndOneOfTheValues) {
   const Expression expression{"zone", Op::kIn, {"a", "b"}};
@@ -101,18 +106,24 @@ TEST_F(SelectorsTest, GtAndLtCompareWholeNumbers) {
   EXPECT_TRUE(holds({"cpus", Op::kGt, {"9223372036854775806"}}, {{"cpus", "9223372036854775807"}}));
 }
 
-// Validity (6.1) --------------------------------------------------------------------------------------------------------------------------
+// Validity (6.1)
+// --------------------------------------------------------------------------------------------------------------------------
 
 TEST_F(SelectorsTest, AnInvalidExpressionMatchesNothing) {
   const std::string long_value(64, 'a');
-  const std::vector<Expression> invalid{
-      {"zone", Op::kIn, {}},          {"zone", Op::kNotIn, {}},           {"zone", Op::kExists, {"a"}},     {"zone", Op::kDoesNotExist, {"a"}},
-      {"zone", Op::kGt, {}},          {"zone", Op::kGt, {"1", "2"}},      {"zone", Op::kGt, {"a"}},         {"zone", Op::kGt, {"-1"}},
-      {"zone", Op::kLt, {"+1"}},      {"zone", Op::kLt, {""}},            {"zone", Op::kLt, {"1.5"}},       {"zone", Op::kUnknown, {"a"}},
-      {"zone", Op::kUnknown, {}},     {"", Op::kExists, {}},              {"-zone", Op::kExists, {}},       {"zo ne", Op::kExists, {}},
-      {"a/b/c", Op::kExists, {}},     {"/zone", Op::kExists, {}},         {"x.com/", Op::kExists, {}},      {"X.com/zone", Op::kExists, {}},
-      {"zone", Op::kIn, {"-a"}},      {"zone", Op::kNotIn, {"a", "b-"}},  {"zone", Op::kIn, {"a b"}},       {"zone", Op::kNotIn, {long_value}},
-      {long_value, Op::kNotIn, {"a"}}, {"zone", Op::kGt, {"99999999999999999999"}}};
+  const std::vector<Expression> invalid{{"zone", Op::kIn, {}},           {"zone", Op::kNotIn, {}},
+                                        {"zone", Op::kExists, {"a"}},    {"zone", Op::kDoesNotExist, {"a"}},
+                                        {"zone", Op::kGt, {}},           {"zone", Op::kGt, {"1", "2"}},
+                                        {"zone", Op::kGt, {"a"}},        {"zone", Op::kGt, {"-1"}},
+                                        {"zone", Op::kLt, {"+1"}},       {"zone", Op::kLt, {""}},
+                                        {"zone", Op::kLt, {"1.5"}},      {"zone", Op::kUnknown, {"a"}},
+                                        {"zone", Op::kUnknown, {}},      {"", Op::kExists, {}},
+                                        {"-zone", Op::kExists, {}},      {"zo ne", Op::kExists, {}},
+                                        {"a/b/c", Op::kExists, {}},      {"/zone", Op::kExists, {}},
+                                        {"x.com/", Op::kExists, {}},     {"X.com/zone", Op::kExists, {}},
+                                        {"zone", Op::kIn, {"-a"}},       {"zone", Op::kNotIn, {"a", "b-"}},
+                                        {"zone", Op::kIn, {"a b"}},      {"zone", Op::kNotIn, {long_value}},
+                                        {long_value, Op::kNotIn, {"a"}}, {"zone", Op::kGt, {"99999999999999999999"}}};
   for (const Expression& expression : invalid) {
     for (const Pairs& on : {Pairs{}, Pairs{{"zone", "a"}}, Pairs{{"zone", "5"}}}) {
       EXPECT_FALSE(holds(expression, on)) << expression.key << " " << static_cast<int>(expression.op);
@@ -129,23 +140,27 @@ TEST_F(SelectorsTest, AnInvalidExpressionKillsItsTermOnly) {
 
 TEST_F(SelectorsTest, LabelKeysFollowKubernetes) {
   const std::string name63(63, 'n');
-  const std::string prefix253 = std::string(62, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(62, 'd');
+  const std::string prefix253 =
+      std::string(62, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(62, 'd');
   ASSERT_EQ(prefix253.size(), 253U);
-  for (const std::string& key : {std::string("zone"), std::string("topology.kubernetes.io/zone"), std::string("a"), std::string("A_b.c-9"), name63,
-                                 prefix253 + "/" + name63, std::string("1.2/3")}) {
+  for (const std::string& key : {std::string("zone"), std::string("topology.kubernetes.io/zone"), std::string("a"),
+                                 std::string("A_b.c-9"), name63, prefix253 + "/" + name63, std::string("1.2/3")}) {
     EXPECT_TRUE(is_label_key(key)) << key;
   }
-  for (const std::string& key : {std::string(), name63 + "n", prefix253 + "e/zone", std::string("_zone"), std::string("zone."), std::string("a//b"),
-                                 std::string("a..b/zone"), std::string("-a/zone"), std::string("a-/zone"), std::string("a_b/zone"),
-                                 std::string("zone\n"), std::string("z\xc3\xb6ne"), std::string("zone\0", 5)}) {
+  for (const std::string& key :
+       {std::string(), name63 + "n", prefix253 + "e/zone", std::string("_zone"), std::string("zone."),
+        std::string("a//b"), std::string("a..b/zone"), std::string("-a/zone"), std::string("a-/zone"),
+        std::string("a_b/zone"), std::string("zone\n"), std::string("z\xc3\xb6ne"), std::string("zone\0", 5)}) {
     EXPECT_FALSE(is_label_key(key)) << key;
   }
 }
 
 TEST_F(SelectorsTest, LabelValuesFollowKubernetes) {
   const std::string value63(63, 'v');
-  for (const std::string& value : {std::string(), std::string("a"), std::string("A_b.c-9"), value63}) EXPECT_TRUE(is_label_value(value)) << value;
-  for (const std::string& value : {value63 + "v", std::string("-a"), std::string("a_"), std::string("a/b"), std::string(" "), std::string("\t")}) {
+  for (const std::string& value : {std::string(), std::string("a"), std::string("A_b.c-9"), value63})
+    EXPECT_TRUE(is_label_value(value)) << value;
+  for (const std::string& value :
+       {value63 + "v", std::string("-a"), std::string("a_"), std::string("a/b"), std::string(" "), std::string("\t")}) {
     EXPECT_FALSE(is_label_value(value)) << value;
   }
 }
@@ -162,22 +177,26 @@ TEST_F(SelectorsTest, NumbersParseAsInGo) {
   EXPECT_EQ(parsed("-0"), 0);
   EXPECT_EQ(parsed("9223372036854775807"), 9223372036854775807LL);
   EXPECT_EQ(parsed("-9223372036854775808"), std::numeric_limits<std::int64_t>::min());
-  for (const char* odd : {"", "+", "-", "+-5", "-+5", "++5", " 5", "5 ", "5a", "a5", "1_000", "0x5", "9223372036854775808", "-9223372036854775809"}) {
+  for (const char* odd : {"", "+", "-", "+-5", "-+5", "++5", " 5", "5 ", "5a", "a5", "1_000", "0x5",
+                          "9223372036854775808", "-9223372036854775809"}) {
     EXPECT_EQ(parsed(odd), std::nullopt) << odd;
   }
   EXPECT_EQ(parsed(std::string_view()), std::nullopt);
 }
 
-// Node selectors (6.2) --------------------------------------------------------------------------------------------------------------------
+// Node selectors (6.2)
+// --------------------------------------------------------------------------------------------------------------------
 
 TEST_F(SelectorsTest, NoTermsAndEmptyTermsMatchNothing) {
   EXPECT_EQ(read(SelectorText{}), NodeSelector::nothing());
   EXPECT_EQ(read(SelectorText{{}, {}}), NodeSelector::nothing());
-  EXPECT_TRUE(matches_any(read(SelectorText{{}, {{{"zone", Op::kExists, {}}}, {}}}), labels({{"zone", "a"}}))) << "an empty term hurts no other";
+  EXPECT_TRUE(matches_any(read(SelectorText{{}, {{{"zone", Op::kExists, {}}}, {}}}), labels({{"zone", "a"}})))
+      << "an empty term hurts no other";
 }
 
 TEST_F(SelectorsTest, ExpressionsOfATermMustAllHold) {
-  const SelectorText text{{{{"zone", Op::kIn, {"a"}}, {"disk", Op::kExists, {}}}, {}}, {{{"zone", Op::kIn, {"b"}}}, {}}};
+  const SelectorText text{{{{"zone", Op::kIn, {"a"}}, {"disk", Op::kExists, {}}}, {}},
+                          {{{"zone", Op::kIn, {"b"}}}, {}}};
   const NodeSelector selector = read(text);
   EXPECT_TRUE(matches_any(selector, labels({{"zone", "a"}, {"disk", "ssd"}})));
   EXPECT_FALSE(matches_any(selector, labels({{"zone", "a"}})));
@@ -186,11 +205,14 @@ TEST_F(SelectorsTest, ExpressionsOfATermMustAllHold) {
 
 TEST_F(SelectorsTest, AVolumesFieldsAreIgnoredWhenValid) {
   const Expression by_name{"metadata.name", Op::kIn, {"n1"}};
-  EXPECT_EQ(read(SelectorText{{{}, {by_name}}}), NodeSelector::everything()) << "a term of fields alone matches every node";
+  EXPECT_EQ(read(SelectorText{{{}, {by_name}}}), NodeSelector::everything())
+      << "a term of fields alone matches every node";
   EXPECT_EQ(read(SelectorText{{{}, {{"spec.other", Op::kIn, {"x"}}}}}), NodeSelector::everything());
-  EXPECT_EQ(read(SelectorText{{{}, {{"metadata.name", Op::kIn, {"n1", "n2"}}}}}), NodeSelector::nothing()) << "two values are invalid";
+  EXPECT_EQ(read(SelectorText{{{}, {{"metadata.name", Op::kIn, {"n1", "n2"}}}}}), NodeSelector::nothing())
+      << "two values are invalid";
   EXPECT_EQ(read(SelectorText{{{}, {{"metadata.name", Op::kExists, {}}}}}), NodeSelector::nothing());
-  EXPECT_EQ(read(SelectorText{{{{"zone", Op::kIn, {"a"}}}, {{"metadata.name", Op::kIn, {}}}}}), NodeSelector::nothing());
+  EXPECT_EQ(read(SelectorText{{{{"zone", Op::kIn, {"a"}}}, {{"metadata.name", Op::kIn, {}}}}}),
+            NodeSelector::nothing());
 }
 
 TEST_F(SelectorsTest, APodsFieldsAreComparedWithTheNode) {
@@ -233,9 +255,12 @@ TEST_F(SelectorsTest, APreferredTermSaysWhatIsWrongWithIt) {
   EXPECT_NE(error.find("matchFields[0]"), std::string::npos) << error;
 }
 
-// Allowed topologies (6.3) ----------------------------------------------------------------------------------------------------------------
+// Allowed topologies (6.3)
+// ----------------------------------------------------------------------------------------------------------------
 
-TEST_F(SelectorsTest, NoAllowedTopologiesAllowEveryNode) { EXPECT_EQ(read_topologies({}), NodeSelector::everything()); }
+TEST_F(SelectorsTest, NoAllowedTopologiesAllowEveryNode) {
+  EXPECT_EQ(read_topologies({}), NodeSelector::everything());
+}
 
 TEST_F(SelectorsTest, AnEmptyTopologyTermAllowsNothing) {
   EXPECT_EQ(read_topologies({.allowed = {{}}}), NodeSelector::nothing());
@@ -253,7 +278,8 @@ TEST_F(SelectorsTest, AnInvalidTopologyTermIsSkipped) {
   EXPECT_TRUE(matches_any(selector, labels({{"zone", "b"}})));
 }
 
-// Label selectors (6.5) -------------------------------------------------------------------------------------------------------------------
+// Label selectors (6.5)
+// -------------------------------------------------------------------------------------------------------------------
 
 TEST_F(SelectorsTest, AnEmptyLabelSelectorMatchesEverything) {
   const LabelSelector selector = read(LabelSelectorText{});
@@ -281,15 +307,18 @@ TEST_F(SelectorsTest, InvalidLabelSelectorsSaySo) {
   EXPECT_EQ(read(LabelSelectorText{{{"app", ""}}, {{"tier", Op::kDoesNotExist, {}}}}).error, "");
 }
 
-// Canonical form --------------------------------------------------------------------------------------------------------------------------
+// Canonical form
+// --------------------------------------------------------------------------------------------------------------------------
 
 TEST_F(SelectorsTest, OrderAndDoublesDoNotMatter) {
   const Expression zone{"zone", Op::kIn, {"a", "b"}};
   const Expression zone_again{"zone", Op::kIn, {"b", "a", "b"}};
   const Expression disk{"disk", Op::kExists, {}};
   EXPECT_EQ(read(SelectorText{{{zone, disk}, {}}}), read(SelectorText{{{disk, zone_again, disk}, {}}}));
-  EXPECT_EQ(read(SelectorText{{{zone}, {}}, {{disk}, {}}}), read(SelectorText{{{disk}, {}}, {{zone}, {}}, {{zone_again}, {}}}));
-  EXPECT_EQ(read(LabelSelectorText{{{"app", "db"}}, {}}).requirements, read(LabelSelectorText{{}, {{"app", Op::kIn, {"db"}}}}).requirements);
+  EXPECT_EQ(read(SelectorText{{{zone}, {}}, {{disk}, {}}}),
+            read(SelectorText{{{disk}, {}}, {{zone}, {}}, {{zone_again}, {}}}));
+  EXPECT_EQ(read(LabelSelectorText{{{"app", "db"}}, {}}).requirements,
+            read(LabelSelectorText{{}, {{"app", Op::kIn, {"db"}}}}).requirements);
 }
 
 TEST_F(SelectorsTest, DifferentSelectorsStayDifferent) {
@@ -305,7 +334,8 @@ TEST_F(SelectorsTest, DifferentSelectorsStayDifferent) {
                                       read(SelectorText{{{{"zone", Op::kLt, {"1"}}}, {}}}),
                                       read(SelectorText{{{{"zone", Op::kExists, {}}}, {}}})};
   for (std::size_t left = 0; left < selectors.size(); ++left) {
-    for (std::size_t right = 0; right < left; ++right) EXPECT_FALSE(selectors[left] == selectors[right]) << left << " " << right;
+    for (std::size_t right = 0; right < left; ++right)
+      EXPECT_FALSE(selectors[left] == selectors[right]) << left << " " << right;
   }
 }
 

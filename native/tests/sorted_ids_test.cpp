@@ -59,7 +59,8 @@ TEST(SortedIds, FirstFromSkipsWhatIsBeforeAndWhatIsNotAccepted) {
   SortedIds ids;
   for (std::uint32_t id = 0; id < 2000; id += 2) ids.insert(id, plain);
   const auto from = [&](std::uint32_t bound, std::uint32_t multiple) {
-    return ids.first_from([&](std::uint32_t id) { return id < bound; }, [&](std::uint32_t id) { return id % multiple == 0; });
+    return ids.first_from([&](std::uint32_t id) { return id < bound; },
+                          [&](std::uint32_t id) { return id % multiple == 0; });
   };
   EXPECT_EQ(from(0, 1), 0U);
   EXPECT_EQ(from(1, 1), 2U);
@@ -106,8 +107,10 @@ TEST(SortedIds, EqualsASetOverRandomRuns) {
       const std::uint32_t bound = dice.below32(9);
       const std::uint32_t modulus = 1 + dice.below32(7);
       const auto accept = [&](std::uint32_t entry) { return entry % modulus == 0; };
-      const auto wanted = std::find_if(twin.begin(), twin.end(), [&](std::uint32_t entry) { return weight[entry] >= bound && accept(entry); });
-      ASSERT_EQ(ids.first_from([&](std::uint32_t entry) { return weight[entry] < bound; }, accept), wanted == twin.end() ? kNothing : *wanted);
+      const auto wanted = std::find_if(twin.begin(), twin.end(),
+                                       [&](std::uint32_t entry) { return weight[entry] >= bound && accept(entry); });
+      ASSERT_EQ(ids.first_from([&](std::uint32_t entry) { return weight[entry] < bound; }, accept),
+                wanted == twin.end() ? kNothing : *wanted);
     }
     ASSERT_EQ(contents(ids), std::vector<std::uint32_t>(twin.begin(), twin.end()));
   }

@@ -70,10 +70,12 @@ TEST(StringPool, EqualsAMapOverManyTexts) {
   std::map<std::string, StringId> twin;
   for (int step = 0; step < 30000; ++step) {
     std::string text;
-    for (std::size_t length = dice.below(20); length > 0; --length) text += static_cast<char>(dice.percent(80) ? 'a' + dice.below(3) : dice.below(256));
+    for (std::size_t length = dice.below(20); length > 0; --length)
+      text += static_cast<char>(dice.percent(80) ? 'a' + dice.below(3) : dice.below(256));
     if (dice.percent(20)) {
       const auto known = twin.find(text);
-      ASSERT_EQ(pool.find(text), known == twin.end() ? (text.empty() ? StringPool::kEmpty : StringId()) : known->second);
+      ASSERT_EQ(pool.find(text),
+                known == twin.end() ? (text.empty() ? StringPool::kEmpty : StringId()) : known->second);
       continue;
     }
     const StringId id = pool.intern(text);

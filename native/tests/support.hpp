@@ -2,8 +2,9 @@
 
 // What the native tests share: seeded chance, objects as packed rows, and naive pictures of sets of nodes.
 //
-// Rows are written here field by field as engine/rows.py writes them, not by calling the reader's code, so that a test of the reader is a
-// test of the format. Every object has a struct with a plain default for each field; a test names only what it is about.
+// Rows are written here field by field as engine/rows.py writes them, not by calling the reader's code, so that a test
+// of the reader is a test of the format. Every object has a struct with a plain default for each field; a test names
+// only what it is about.
 
 #include <gtest/gtest.h>
 
@@ -50,11 +51,14 @@ class Dice {
   std::uint64_t state_;
 };
 
-// Sets of nodes ---------------------------------------------------------------------------------------------------------------------------
+// Sets of nodes
+// ---------------------------------------------------------------------------------------------------------------------------
 
 using Rows = std::set<std::uint32_t>;
 
-inline NodeId node(std::size_t row) { return NodeId(row); }
+inline NodeId node(std::size_t row) {
+  return NodeId(row);
+}
 
 /// The members of a NodeMask or NodeSet.
 template <class Nodes>
@@ -77,7 +81,8 @@ inline std::set<std::string> names_of(const Cluster& cluster, const NodeMask& no
   return names;
 }
 
-// Rows ------------------------------------------------------------------------------------------------------------------------------------
+// Rows
+// ------------------------------------------------------------------------------------------------------------------------------------
 
 using Texts = std::vector<std::string>;
 using Pairs = std::vector<std::pair<std::string, std::string>>;
@@ -149,7 +154,8 @@ struct LabelSelectorText {
 
 inline void pack(Packer& to, const Expressions& expressions) {
   to.u32(expressions.size());
-  for (const Expression& expression : expressions) to.text(expression.key).u8(static_cast<std::uint8_t>(expression.op)).texts(expression.values);
+  for (const Expression& expression : expressions)
+    to.text(expression.key).u8(static_cast<std::uint8_t>(expression.op)).texts(expression.values);
 }
 inline void pack(Packer& to, const TermText& term) {
   pack(to, term.labels);
@@ -195,7 +201,8 @@ struct NodeText {
   [[nodiscard]] std::string row() const {
     Packer to;
     to.text(name).pairs(labels).flag(is_unschedulable).u32(taints.size());
-    for (const TaintText& taint : taints) to.text(taint.key).text(taint.value).u8(static_cast<std::uint8_t>(taint.effect));
+    for (const TaintText& taint : taints)
+      to.text(taint.key).text(taint.value).u8(static_cast<std::uint8_t>(taint.effect));
     to.i64(milli_cpu).i64(memory_bytes).i64(ephemeral_bytes).i64(pods).amounts(scalars).u32(images.size());
     for (const Image& image : images) to.texts(image.names).i64(image.bytes);
     return to.texts(features).bytes();
@@ -214,7 +221,8 @@ struct CsiNodeText {
   [[nodiscard]] std::string row() const {
     Packer to;
     to.text(name).texts(migrated_plugins).u32(drivers.size());
-    for (const DriverText& driver : drivers) to.text(driver.name).flag(driver.count.has_value()).i64(driver.count.value_or(0));
+    for (const DriverText& driver : drivers)
+      to.text(driver.name).flag(driver.count.has_value()).i64(driver.count.value_or(0));
     return to.bytes();
   }
 };
@@ -224,7 +232,9 @@ struct CsiDriverText {
   bool tracks_capacity = false;
   bool must_be_installed = false;
 
-  [[nodiscard]] std::string row() const { return Packer().text(name).flag(tracks_capacity).flag(must_be_installed).bytes(); }
+  [[nodiscard]] std::string row() const {
+    return Packer().text(name).flag(tracks_capacity).flag(must_be_installed).bytes();
+  }
 };
 
 struct AttachmentText {
@@ -261,8 +271,8 @@ struct VolumeText {
   Pairs labels = {};
   std::optional<SelectorText> affinity = {};
   VolumeSource source = VolumeSource::kOther;
-  std::string plugin = {};             ///< migratable
-  std::string driver = {};             ///< CSI, or what a migratable one becomes
+  std::string plugin = {};  ///< migratable
+  std::string driver = {};  ///< CSI, or what a migratable one becomes
   std::string handle = {};
   std::string translation_error = {};  ///< migratable, and the translation fails
   std::optional<SelectorText> migrated_affinity = {};
@@ -270,7 +280,12 @@ struct VolumeText {
   [[nodiscard]] Nanos capacity() const { return Nanos{bytes} * kNanosPerByte + more_nanos; }
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(name).text(version).text(storage_class).text(spec_class.value_or(storage_class)).nanos(capacity()).i64(bytes);
+    to.text(name)
+        .text(version)
+        .text(storage_class)
+        .text(spec_class.value_or(storage_class))
+        .nanos(capacity())
+        .i64(bytes);
     to.texts(access_modes).text(volume_mode).text(attributes_class).flag(claim.has_value());
     if (claim) to.text(claim->space).text(claim->name).text(claim->uid);
     to.text(phase).flag(is_deleting).pairs(labels);
@@ -315,7 +330,11 @@ struct ClaimText {
   [[nodiscard]] std::string row() const {
     Packer to;
     to.text(space).text(name).text(uid).text(version).text(storage_class).text(spec_class.value_or(storage_class));
-    to.flag(has_request).nanos(request()).i64(has_request ? bytes + (more_nanos > 0 ? 1 : 0) : 0).texts(access_modes).text(volume_mode);
+    to.flag(has_request)
+        .nanos(request())
+        .i64(has_request ? bytes + (more_nanos > 0 ? 1 : 0) : 0)
+        .texts(access_modes)
+        .text(volume_mode);
     to.text(attributes_class);
     pack(to, selector);
     to.text(volume).flag(is_bind_completed).flag(selected_node.has_value()).text(selected_node.value_or(""));
@@ -339,7 +358,12 @@ struct ClassText {
 
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(name).text(provisioner).flag(is_in_tree).text(migrated_driver).u8(static_cast<std::uint8_t>(mode)).u32(allowed.size());
+    to.text(name)
+        .text(provisioner)
+        .flag(is_in_tree)
+        .text(migrated_driver)
+        .u8(static_cast<std::uint8_t>(mode))
+        .u32(allowed.size());
     for (const auto& term : allowed) {
       to.u32(term.size());
       for (const TopologyText& expression : term) to.text(expression.key).texts(expression.values);
@@ -360,7 +384,11 @@ struct CapacityText {
     Packer to;
     to.text(space).text(name).text(storage_class);
     pack(to, topology);
-    return to.flag(capacity.has_value()).i64(capacity.value_or(0)).flag(maximum.has_value()).i64(maximum.value_or(0)).bytes();
+    return to.flag(capacity.has_value())
+        .i64(capacity.value_or(0))
+        .flag(maximum.has_value())
+        .i64(maximum.value_or(0))
+        .bytes();
   }
 };
 
@@ -373,7 +401,12 @@ struct UsageText {
   Amounts scalars = {};
 
   void pack_to(Packer& to) const {
-    to.i64(milli_cpu).i64(memory_bytes).i64(ephemeral_bytes).i64(scored_milli_cpu).i64(scored_memory_bytes).amounts(scalars);
+    to.i64(milli_cpu)
+        .i64(memory_bytes)
+        .i64(ephemeral_bytes)
+        .i64(scored_milli_cpu)
+        .i64(scored_memory_bytes)
+        .amounts(scalars);
   }
   [[nodiscard]] std::string row() const {
     Packer to;
@@ -429,7 +462,10 @@ struct ProgramText {
     Packer to;
     to.u32(tolerations.size());
     for (const TolerationText& toleration : tolerations) {
-      to.u8(static_cast<std::uint8_t>(toleration.op)).text(toleration.key).text(toleration.value).u8(static_cast<std::uint8_t>(toleration.effect));
+      to.u8(static_cast<std::uint8_t>(toleration.op))
+          .text(toleration.key)
+          .text(toleration.value)
+          .u8(static_cast<std::uint8_t>(toleration.effect));
     }
     to.flag(node_selector.has_value());
     if (node_selector) to.pairs(*node_selector);
@@ -458,7 +494,11 @@ struct ProgramText {
     }
     to.u32(disks.size());
     for (const Disk& disk : disks) {
-      to.u8(static_cast<std::uint8_t>(disk.kind)).text(disk.name).text(disk.pool).flag(disk.is_read_only).texts(disk.monitors);
+      to.u8(static_cast<std::uint8_t>(disk.kind))
+          .text(disk.name)
+          .text(disk.pool)
+          .flag(disk.is_read_only)
+          .texts(disk.monitors);
     }
     return to.bytes();
   }
@@ -493,7 +533,9 @@ inline std::vector<PodText::ClaimUseText> uses_of(const Texts& claims) {
 }
 
 /// Expressions `key in (values)`, the commonest selector.
-inline SelectorText where(const std::string& key, const Texts& values) { return {{{{key, Op::kIn, values}}, {}}}; }
+inline SelectorText where(const std::string& key, const Texts& values) {
+  return {{{{key, Op::kIn, values}}, {}}};
+}
 
 /// The message of the Error that `action` throws; fails the test when it throws none.
 template <class Action>
