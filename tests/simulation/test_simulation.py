@@ -44,6 +44,14 @@ def test_a_seed_is_a_run() -> None:
     assert hash_of(3) != hash_of(4)
 
 
+@pytest.mark.skipif(ENGINE == "reference", reason="the native engine is not built here")
+@pytest.mark.parametrize("seed", range(12))
+def test_both_engines_make_the_same_run(seed: int) -> None:
+    story = story_of(seed)
+    native, plain = (Player(story, engine=engine, seed=seed, lenient=True).play() for engine in ("native", "reference"))
+    assert native.hash == plain.hash
+
+
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_the_order_of_hashes_does_not_matter(hash_seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
