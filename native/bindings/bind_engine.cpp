@@ -129,7 +129,8 @@ void bind_engine(py::module_& m) {
       .def("remove_attachment", &remove_named<&Cluster::remove_attachment>, "namespace"_a, "name"_a)
       .def("remove_namespace", &remove_named<&Cluster::remove_namespace>, "namespace"_a, "name"_a)
       .def("remove_service", &remove_in_space<&Cluster::remove_service>, "namespace"_a, "name"_a)
-      .def("remove_replication_controller", &remove_controller<OwnerKind::kReplicationController>, "namespace"_a, "name"_a)
+      .def("remove_replication_controller", &remove_controller<OwnerKind::kReplicationController>, "namespace"_a,
+           "name"_a)
       .def("remove_replica_set", &remove_controller<OwnerKind::kReplicaSet>, "namespace"_a, "name"_a)
       .def("remove_stateful_set", &remove_controller<OwnerKind::kStatefulSet>, "namespace"_a, "name"_a)
       .def("remove_claim", &remove_in_space<&Cluster::remove_claim>, "namespace"_a, "name"_a)

@@ -107,16 +107,11 @@ std::vector<std::pair<std::string, std::size_t>> Cluster::bytes() const {
   std::size_t node_rows = nodes_.capacity() * sizeof(NodeRow) + node_ids_.bytes();
   for (const NodeRow& node : nodes_)
     node_rows += node.pods.capacity() * sizeof(PodId) + node.csi_drivers.capacity() * sizeof(DriverId);
-  return {{"text", strings.bytes()},
-          {"labels", labels.bytes() + label_sets.bytes()},
-          {"selectors", selectors.bytes()},
-          {"resources", resources.bytes()},
-          {"volumes", volumes.bytes()},
-          {"capacities", capacities.bytes()},
-          {"claims", claims.bytes()},
-          {"attachments", attach.bytes()},
-          {"pods", pods + kinds.bytes()},
-          {"nodes", node_rows}};
+  return {{"text", strings.bytes()},        {"labels", labels.bytes() + label_sets.bytes()},
+          {"selectors", selectors.bytes()}, {"resources", resources.bytes()},
+          {"volumes", volumes.bytes()},     {"capacities", capacities.bytes()},
+          {"claims", claims.bytes()},       {"attachments", attach.bytes()},
+          {"pods", pods + kinds.bytes()},   {"nodes", node_rows}};
 }
 
 }  // namespace volsched

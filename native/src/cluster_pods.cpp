@@ -260,18 +260,21 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
     const Claim& claim = claims.at(step.claim);
     const Volume& volume = volumes.at(step.volume);
     if (volume.claim == step.claim && volume.claim_uid == claim.uid) continue;  // reserved exactly so already
-    state.volumes.push_back({step.volume, volume.claim, volume.claim_uid});
+    assumed_volumes_.try_emplace(step.volume.value(), AssumedVolume{state.id, volume.claim, volume.claim_uid})
+        .first->second.assumption = state.id;
     volumes.reserve(step.volume, step.claim, claim.uid, strings);
-    assumed_volumes_[step.volume.value()] = state.id;
+    state.volumes.push_back(step.volume);
   }
   const StringId node_name = nodes_[row.index()].name;
   for (const BindStep& step : plan.provision) {
     Claim& claim = claims.edit(step.claim);
     if (claim.has_selected_node && claim.selected_node == node_name) continue;
-    state.claims.push_back({step.claim, claim.has_selected_node, claim.selected_node});
+    assumed_claims_
+        .try_emplace(step.claim.value(), AssumedClaim{state.id, claim.has_selected_node, claim.selected_node})
+        .first->second.assumption = state.id;
     claim.has_selected_node = true;
     claim.selected_node = node_name;
-    assumed_claims_[step.claim.value()] = state.id;
+    state.claims.push_back(step.claim);
   }
   PodId id(pods_.size());
   if (free_pods_.empty()) {
@@ -294,19 +297,19 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
 void Cluster::forget(const AssumedState& state) {
   const PodRow& pod = pods_[state.pod.index()];
   if (pod.exists && pod.assumption == state.id) displace(state.pod);
-  for (auto at = state.claims.rbegin(); at != state.claims.rend(); ++at) {
-    const auto mark = assumed_claims_.find(at->claim.value());
-    if (mark == assumed_claims_.end() || mark->second != state.id) continue;
-    assumed_claims_.erase(mark);
-    Claim& claim = claims.edit(at->claim);
-    claim.has_selected_node = at->had_selected_node;
-    claim.selected_node = at->old_node;
+  for (const ClaimId id : state.claims) {
+    const auto known = assumed_claims_.find(id.value());
+    if (known == assumed_claims_.end() || known->second.assumption != state.id) continue;
+    Claim& claim = claims.edit(id);
+    claim.has_selected_node = known->second.has_selected_node;
+    claim.selected_node = known->second.selected_node;
+    assumed_claims_.erase(known);
   }
-  for (auto at = state.volumes.rbegin(); at != state.volumes.rend(); ++at) {
-    const auto mark = assumed_volumes_.find(at->volume.value());
-    if (mark == assumed_volumes_.end() || mark->second != state.id) continue;
-    assumed_volumes_.erase(mark);
-    volumes.reserve(at->volume, at->old_claim, at->old_uid, strings);
+  for (const VolumeId id : state.volumes) {
+    const auto known = assumed_volumes_.find(id.value());
+    if (known == assumed_volumes_.end() || known->second.assumption != state.id) continue;
+    volumes.reserve(id, known->second.claim, known->second.claim_uid, strings);
+    assumed_volumes_.erase(known);
   }
   bump();
 }

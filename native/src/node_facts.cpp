@@ -36,7 +36,8 @@ void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
       images_.emplace_back();
       ids_.set(listed.name.value(), id.value());
     }
-    const auto at = std::lower_bound(own.begin(), own.end(), id, [](const Held& held, ImageId wanted) { return held.image < wanted; });
+    const auto at = std::lower_bound(own.begin(), own.end(), id,
+                                     [](const Held& held, ImageId wanted) { return held.image < wanted; });
     if (at != own.end() && at->image == id) continue;
     own.insert(at, {id, 0});
     Image& image = images_[id.index()];
@@ -65,7 +66,8 @@ void ImageTable::capture() {
 const ImageTable::Held* ImageTable::held(NodeId row, ImageId id) const {
   if (row.index() >= by_row_.size()) return nullptr;
   const auto& own = by_row_[row.index()];
-  const auto at = std::lower_bound(own.begin(), own.end(), id, [](const Held& entry, ImageId wanted) { return entry.image < wanted; });
+  const auto at = std::lower_bound(own.begin(), own.end(), id,
+                                   [](const Held& entry, ImageId wanted) { return entry.image < wanted; });
   return at != own.end() && at->image == id ? &*at : nullptr;
 }
 

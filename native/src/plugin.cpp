@@ -26,21 +26,11 @@ void Cycle::fail(PluginId plugin, const NodeMask& nodes, std::string text) {
 
 std::span<const Plugin* const> default_profile() {
   static const std::array<const Plugin*, kPluginCount> kProfile{
-      &node_name_plugin(),
-      &node_unschedulable_plugin(),
-      &taint_toleration_plugin(),
-      &node_affinity_plugin(),
-      &node_ports_plugin(),
-      &node_resources_fit_plugin(),
-      &volume_restrictions_plugin(),
-      &node_volume_limits_plugin(),
-      &volume_binding_plugin(),
-      &volume_zone_plugin(),
-      &pod_topology_spread_plugin(),
-      &inter_pod_affinity_plugin(),
-      &balanced_allocation_plugin(),
-      &image_locality_plugin(),
-      &node_declared_features_plugin(),
+      &node_name_plugin(),           &node_unschedulable_plugin(),  &taint_toleration_plugin(),
+      &node_affinity_plugin(),       &node_ports_plugin(),          &node_resources_fit_plugin(),
+      &volume_restrictions_plugin(), &node_volume_limits_plugin(),  &volume_binding_plugin(),
+      &volume_zone_plugin(),         &pod_topology_spread_plugin(), &inter_pod_affinity_plugin(),
+      &balanced_allocation_plugin(), &image_locality_plugin(),      &node_declared_features_plugin(),
   };
   return kProfile;
 }

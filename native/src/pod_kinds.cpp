@@ -8,11 +8,13 @@ namespace volsched {
 
 KindId PodKindTable::intern(StringId space, LabelSetId labels, bool is_terminating, const ProgramPtr& program) {
   const ProgramPtr terms = program->has_pod_terms() ? program : nullptr;
-  const std::uint64_t hash = mix64(pack(space, labels) ^ (is_terminating ? 1U : 0U) ^ mix64(reinterpret_cast<std::uintptr_t>(terms.get())));
+  const std::uint64_t hash =
+      mix64(pack(space, labels) ^ (is_terminating ? 1U : 0U) ^ mix64(reinterpret_cast<std::uintptr_t>(terms.get())));
   const auto [from, to] = by_hash_.equal_range(hash);
   for (auto at = from; at != to; ++at) {
     const PodKind& kind = kinds_[at->second];
-    if (kind.space == space && kind.labels == labels && kind.is_terminating == is_terminating && kind.terms == terms) return KindId(at->second);
+    if (kind.space == space && kind.labels == labels && kind.is_terminating == is_terminating && kind.terms == terms)
+      return KindId(at->second);
   }
   const KindId id(kinds_.size());
   kinds_.push_back({space, labels, is_terminating, terms, {}});
@@ -23,7 +25,8 @@ KindId PodKindTable::intern(StringId space, LabelSetId labels, bool is_terminati
 
 void PodKindTable::count(KindId id, NodeId row, std::int32_t change) {
   auto& places = kinds_[id.index()].places;
-  const auto at = std::lower_bound(places.begin(), places.end(), row, [](const PodKind::Place& place, NodeId wanted) { return place.row < wanted; });
+  const auto at = std::lower_bound(places.begin(), places.end(), row,
+                                   [](const PodKind::Place& place, NodeId wanted) { return place.row < wanted; });
   if (at == places.end() || at->row != row) {
     if (change < 0) throw Error("a pod leaves a node that has none of its kind");
     places.insert(at, {row, change});

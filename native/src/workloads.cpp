@@ -28,7 +28,8 @@ void WorkloadTable::remove_controller(OwnerKind kind, StringId space, StringId n
 }
 
 void WorkloadTable::put_namespace(StringId name, LabelSetId labels) {
-  const auto known = std::find_if(namespaces_.begin(), namespaces_.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto known =
+      std::find_if(namespaces_.begin(), namespaces_.end(), [&](const auto& entry) { return entry.first == name; });
   if (known != namespaces_.end()) {
     known->second = labels;
   } else {
@@ -43,11 +44,13 @@ void WorkloadTable::remove_namespace(StringId name) {
 }
 
 LabelSetId WorkloadTable::labels_of(StringId space) const {
-  const auto known = std::find_if(namespaces_.begin(), namespaces_.end(), [&](const auto& entry) { return entry.first == space; });
+  const auto known =
+      std::find_if(namespaces_.begin(), namespaces_.end(), [&](const auto& entry) { return entry.first == space; });
   return known == namespaces_.end() ? LabelSets::kEmpty : known->second;
 }
 
-std::vector<StringId> WorkloadTable::namespaces_matching(const Term& selector, const LabelSets& sets, const StringPool& strings) const {
+std::vector<StringId> WorkloadTable::namespaces_matching(const Term& selector, const LabelSets& sets,
+                                                         const StringPool& strings) const {
   std::vector<StringId> names;
   for (const auto& [name, labels] : namespaces_) {
     if (matches(selector, sets.at(labels), strings)) names.push_back(name);
@@ -69,8 +72,9 @@ Term WorkloadTable::default_selector(StringId space, const Labels& labels, const
   if (services != services_.end()) {
     for (const Service& service : services->second) {
       if (!service.has_selector) continue;
-      const bool selects = std::all_of(service.selector.begin(), service.selector.end(),
-                                       [&](const Label& label) { return label_value(labels, label.key) == label.value; });
+      const bool selects = std::all_of(service.selector.begin(), service.selector.end(), [&](const Label& label) {
+        return label_value(labels, label.key) == label.value;
+      });
       if (selects) std::for_each(service.selector.begin(), service.selector.end(), add);
     }
   }

@@ -444,6 +444,24 @@ struct ProgramText {
     bool is_read_only = false;
     Texts monitors = {};
   };
+  struct Spread {
+    std::string key = {};
+    std::int64_t max_skew = 1;
+    std::int64_t domains_min = 1;
+    SpreadMode mode = SpreadMode::kSoft;
+    bool honors_affinity = true;
+    bool honors_taints = false;
+    std::optional<LabelSelectorText> selector = {};
+  };
+  /// A pod affinity term; the weight is negative for anti-affinity that should hold.
+  struct PodTermText {
+    std::int64_t weight = 1;
+    std::string key = {};
+    std::optional<LabelSelectorText> selector = {};
+    Texts namespaces = {};
+    std::optional<LabelSelectorText> namespace_selector = {};
+  };
+  using PodTermTexts = std::vector<PodTermText>;
   std::vector<TolerationText> tolerations = {};
   std::optional<Pairs> node_selector = {};
   std::optional<SelectorText> required = {};
@@ -457,6 +475,11 @@ struct ProgramText {
   Texts features = {};
   std::vector<Inline> inline_volumes = {};
   std::vector<Disk> disks = {};
+  std::vector<Spread> spread = {};
+  PodTermTexts affinity = {};
+  PodTermTexts anti_affinity = {};
+  PodTermTexts preferred_near = {};
+  PodTermTexts preferred_far = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
@@ -500,6 +523,21 @@ struct ProgramText {
           .flag(disk.is_read_only)
           .texts(disk.monitors);
     }
+    to.u32(spread.size());
+    for (const Spread& constraint : spread) {
+      to.text(constraint.key).i64(constraint.max_skew).i64(constraint.domains_min);
+      to.u8(static_cast<std::uint8_t>(constraint.mode)).flag(constraint.honors_affinity).flag(constraint.honors_taints);
+      pack(to, constraint.selector);
+    }
+    for (const PodTermTexts* terms : {&affinity, &anti_affinity, &preferred_near, &preferred_far}) {
+      to.u32(terms->size());
+      for (const PodTermText& term : *terms) {
+        to.i64(term.weight).text(term.key);
+        pack(to, term.selector);
+        to.texts(term.namespaces);
+        pack(to, term.namespace_selector);
+      }
+    }
     return to.bytes();
   }
 };
@@ -516,14 +554,49 @@ struct PodText {
   std::string node = {};
   Pairs labels = {};
   bool is_terminating = false;
+  OwnerKind owner_kind = OwnerKind::kNone;
+  std::string owner = {};
   std::vector<ClaimUseText> claims = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating).u32(claims.size());
+    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating);
+    to.u8(static_cast<std::uint8_t>(owner_kind)).text(owner).u32(claims.size());
     for (const ClaimUseText& use : claims) to.text(use.claim).flag(use.is_ephemeral);
     return to.bytes();
   }
+};
+
+struct ServiceText {
+  std::string space = "default";
+  std::string name = {};
+  std::optional<Pairs> selector = {};
+
+  [[nodiscard]] std::string row() const {
+    return Packer().text(space).text(name).flag(selector.has_value()).pairs(selector.value_or(Pairs{})).bytes();
+  }
+};
+
+/// A ReplicationController, ReplicaSet or StatefulSet.
+struct ControllerText {
+  OwnerKind kind = OwnerKind::kReplicaSet;
+  std::string space = "default";
+  std::string name = {};
+  LabelSelectorText selector = {};
+
+  [[nodiscard]] std::string row() const {
+    Packer to;
+    to.u8(static_cast<std::uint8_t>(kind)).text(space).text(name);
+    pack(to, selector);
+    return to.bytes();
+  }
+};
+
+struct NamespaceText {
+  std::string name = {};
+  Pairs labels = {};
+
+  [[nodiscard]] std::string row() const { return Packer().text(name).pairs(labels).bytes(); }
 };
 
 inline std::vector<PodText::ClaimUseText> uses_of(const Texts& claims) {

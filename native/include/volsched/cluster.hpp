@@ -44,7 +44,7 @@ struct PodRow {
   ProgramPtr program;
   std::shared_ptr<const Usage> usage;  ///< set: its status changes what it takes
   KindId kind;
-  std::uint64_t assumption = 0;        ///< which assumption put it here, 0 = the API server did
+  std::uint64_t assumption = 0;  ///< which assumption put it here, 0 = the API server did
   bool exists = false;
 
   [[nodiscard]] const Usage& used() const { return usage ? *usage : program->usage; }
@@ -70,22 +70,12 @@ struct Plan {
   std::vector<BindStep> provision;
 };
 
-/// The undo record of one assumption.
+/// One assumption: what it changed. What was there before is kept by the cluster, which learns of newer objects.
 struct AssumedState {
   std::uint64_t id = 0;
   PodId pod;
-  struct ReservedVolume {
-    VolumeId volume;
-    ClaimId old_claim;
-    StringId old_uid;
-  };
-  struct SelectedClaim {
-    ClaimId claim;
-    bool had_selected_node = false;
-    StringId old_node;
-  };
-  std::vector<ReservedVolume> volumes;
-  std::vector<SelectedClaim> claims;
+  std::vector<VolumeId> volumes;
+  std::vector<ClaimId> claims;
 };
 
 /// The cluster in columns. Objects come as packed rows (row_reader.hpp; the formats are written in engine/rows.py),
@@ -244,8 +234,19 @@ class Cluster {
   FlatMap zone_selectors_;
   std::unordered_map<std::string_view, ProgramPtr> programs_;
   std::size_t programs_purge_at_ = 4096;
-  std::unordered_map<std::uint32_t, std::uint64_t> assumed_volumes_;  ///< volume -> assumption that reserved it
-  std::unordered_map<std::uint32_t, std::uint64_t> assumed_claims_;   ///< claim -> assumption that marked it
+  /// What the object itself says where an assumption lies over it.
+  struct AssumedVolume {
+    std::uint64_t assumption = 0;
+    ClaimId claim;
+    StringId claim_uid;
+  };
+  struct AssumedClaim {
+    std::uint64_t assumption = 0;
+    bool has_selected_node = false;
+    StringId selected_node;
+  };
+  std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
+  std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
   std::uint64_t next_assumption_ = 1;
   std::uint64_t generation_ = 1;
   std::uint64_t node_generation_ = 1;

@@ -4,8 +4,8 @@
 
 namespace volsched {
 
-/// ln(x) for finite x > 0 as Go computes it: not correctly rounded, and in the last bit different from C libraries for some arguments. A
-/// rounded score can turn on that bit. Source: spec/scheduling.md 8.8.
+/// ln(x) for finite x > 0 as Go computes it: not correctly rounded, and in the last bit different from C libraries for
+/// some arguments. A rounded score can turn on that bit. Source: spec/scheduling.md 8.8.
 [[nodiscard]] inline double go_log(double x) {
   constexpr double kLn2High = 6.93147180369123816490e-01;
   constexpr double kLn2Low = 1.90821492927058770002e-10;

@@ -58,9 +58,9 @@ class TaintTable {
   std::uint64_t version_ = 1;
 };
 
-/// Images by the names nodes report. An image has the size that the first node to report it gave. How many nodes have it is captured for
-/// each of them when that node is next looked at after a change of its own (upstream clones a node into its snapshot then), so it may lag
-/// behind where other nodes have changed. Source: spec/scheduling.md 8.10, 12.3.
+/// Images by the names nodes report. An image has the size that the first node to report it gave. How many nodes have
+/// it is captured for each of them when that node is next looked at after a change of its own (upstream clones a node
+/// into its snapshot then), so it may lag behind where other nodes have changed. Source: spec/scheduling.md 8.10, 12.3.
 class ImageTable {
  public:
   struct Listed {

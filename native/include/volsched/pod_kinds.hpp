@@ -13,8 +13,8 @@ namespace volsched {
 
 using KindId = Id<struct KindTag>;  ///< pods that selectors cannot tell apart
 
-/// Pods on nodes that no selector and no pod affinity term can tell apart: equal namespace, labels, terms of their own, and whether they are
-/// on their way out. A selector is tried once a kind, never once a pod.
+/// Pods on nodes that no selector and no pod affinity term can tell apart: equal namespace, labels, terms of their own,
+/// and whether they are on their way out. A selector is tried once a kind, never once a pod.
 struct PodKind {
   struct Place {
     NodeId row;

@@ -44,16 +44,17 @@ struct SpreadConstraint {
 /// A pod affinity or anti-affinity term.
 struct PodTerm {
   StringId topology_key;
-  bool is_nil = false;              ///< without a label selector: matches no pod
+  bool is_nil = false;  ///< without a label selector: matches no pod
   Term selector;
-  bool in_own_namespace = false;    ///< neither namespaces nor a namespace selector: the owner's
+  bool in_own_namespace = false;  ///< neither namespaces nor a namespace selector: the owner's
   std::vector<StringId> namespaces;
   bool has_namespace_selector = false;
   Term namespace_selector;
-  std::int32_t weight = 1;          ///< negative for anti-affinity that should hold
+  std::int32_t weight = 1;  ///< negative for anti-affinity that should hold
 };
 
-/// Pod affinity terms of one kind; `error` is set when one of them is invalid, which makes them all void for a pod that is placed.
+/// Pod affinity terms of one kind; `error` is set when one of them is invalid, which makes them all void for a pod that
+/// is placed.
 struct PodTerms {
   std::vector<PodTerm> terms;
   std::string error;
@@ -85,13 +86,14 @@ struct PodProgram {
   std::vector<InlineDisk> disks;
 
   std::vector<SpreadConstraint> spread;
-  PodTerms affinity;        ///< required
-  PodTerms anti_affinity;   ///< required
+  PodTerms affinity;       ///< required
+  PodTerms anti_affinity;  ///< required
   PodTerms preferred_near;
-  PodTerms preferred_far;   ///< weights negative
+  PodTerms preferred_far;  ///< weights negative
 
   [[nodiscard]] bool has_pod_terms() const {
-    return !affinity.terms.empty() || !anti_affinity.terms.empty() || !preferred_near.terms.empty() || !preferred_far.terms.empty();
+    return !affinity.terms.empty() || !anti_affinity.terms.empty() || !preferred_near.terms.empty() ||
+           !preferred_far.terms.empty();
   }
 };
 

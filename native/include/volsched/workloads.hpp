@@ -21,7 +21,8 @@ struct OwnerRef {
   bool operator==(const OwnerRef&) const = default;
 };
 
-/// Services and pod controllers: whose selectors spread pods that say nothing of it themselves. And the labels of namespaces.
+/// Services and pod controllers: whose selectors spread pods that say nothing of it themselves. And the labels of
+/// namespaces.
 class WorkloadTable {
  public:
   void put_service(StringId space, StringId name, bool has_selector, Labels selector);
@@ -37,7 +38,8 @@ class WorkloadTable {
   /// Labels of a namespace, the empty set when there is no such object.
   [[nodiscard]] LabelSetId labels_of(StringId space) const;
   /// Namespaces whose labels satisfy the selector.
-  [[nodiscard]] std::vector<StringId> namespaces_matching(const Term& selector, const LabelSets& sets, const StringPool& strings) const;
+  [[nodiscard]] std::vector<StringId> namespaces_matching(const Term& selector, const LabelSets& sets,
+                                                          const StringPool& strings) const;
   /// Grow with changes of services and controllers, and of namespaces.
   [[nodiscard]] std::uint64_t version() const { return version_; }
   [[nodiscard]] std::uint64_t namespace_version() const { return namespace_version_; }
@@ -50,8 +52,8 @@ class WorkloadTable {
   };
   [[nodiscard]] const LabelSelector* controller(const OwnerRef& owner, StringId space) const;
 
-  std::unordered_map<std::uint32_t, std::vector<Service>> services_;       ///< by namespace
-  std::unordered_map<std::uint64_t, LabelSelector> controllers_[4];        ///< by kind; (namespace, name)
+  std::unordered_map<std::uint32_t, std::vector<Service>> services_;  ///< by namespace
+  std::unordered_map<std::uint64_t, LabelSelector> controllers_[4];   ///< by kind; (namespace, name)
   std::vector<std::pair<StringId, LabelSetId>> namespaces_;
   std::uint64_t version_ = 1;
   std::uint64_t namespace_version_ = 1;

@@ -1,5 +1,5 @@
-// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Kept by row; rows in the resource log are
-// worked out again, all of them when the number of nodes has changed. Source: spec/scheduling.md 8.10.
+// Nodes that have the pod's images score by their size, weighed by how many nodes have them. Kept by row; rows in the
+// resource log are worked out again, all of them when the number of nodes has changed. Source: spec/scheduling.md 8.10.
 
 #include <algorithm>
 #include <span>

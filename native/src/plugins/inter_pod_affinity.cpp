@@ -1,6 +1,6 @@
-// Pods near or far from other pods. What a kind of pods contributes (to which topology keys, with which amount) is worked out once; the sums
-// per label pair follow the log of pods coming and going. Filter and score then look only at pairs that count something.
-// Source: spec/scheduling.md 8.9.
+// Pods near or far from other pods. What a kind of pods contributes (to which topology keys, with which amount) is
+// worked out once; the sums per label pair follow the log of pods coming and going. Filter and score then look only at
+// pairs that count something. Source: spec/scheduling.md 8.9.
 
 #include <algorithm>
 #include <list>
@@ -57,7 +57,9 @@ struct AffinityCache final : PluginCache {
 
 bool matches(const Cluster& cluster, const ResolvedTerm& term, StringId space, const Labels& labels) {
   if (term.term->is_nil) return false;
-  if (!term.in_all_namespaces && std::find(term.namespaces.begin(), term.namespaces.end(), space) == term.namespaces.end()) return false;
+  if (!term.in_all_namespaces &&
+      std::find(term.namespaces.begin(), term.namespaces.end(), space) == term.namespaces.end())
+    return false;
   return volsched::matches(term.term->selector, labels, cluster.strings);
 }
 
@@ -67,8 +69,10 @@ bool matches_incoming(const Cluster& cluster, const PodTerm& term, StringId owne
       (term.in_own_namespace && owner_space == view.space) ||
       std::find(term.namespaces.begin(), term.namespaces.end(), view.space) != term.namespaces.end() ||
       (term.has_namespace_selector &&
-       volsched::matches(term.namespace_selector, cluster.label_sets.at(cluster.workloads.labels_of(view.space)), cluster.strings));
-  return in_namespace && !term.is_nil && volsched::matches(term.selector, cluster.label_sets.at(view.labels), cluster.strings);
+       volsched::matches(term.namespace_selector, cluster.label_sets.at(cluster.workloads.labels_of(view.space)),
+                         cluster.strings));
+  return in_namespace && !term.is_nil &&
+         volsched::matches(term.selector, cluster.label_sets.at(view.labels), cluster.strings);
 }
 
 std::vector<ResolvedTerm> resolved(const Cycle& cycle, const PodTerms& terms) {
@@ -78,7 +82,8 @@ std::vector<ResolvedTerm> resolved(const Cycle& cycle, const PodTerms& terms) {
     if (term.in_own_namespace) made.namespaces.push_back(cycle.pod.space);
     if (term.has_namespace_selector) {
       made.in_all_namespaces = term.namespace_selector.empty();
-      const auto names = cycle.cluster.workloads.namespaces_matching(term.namespace_selector, cycle.cluster.label_sets, cycle.cluster.strings);
+      const auto names = cycle.cluster.workloads.namespaces_matching(term.namespace_selector, cycle.cluster.label_sets,
+                                                                     cycle.cluster.strings);
       made.namespaces.insert(made.namespaces.end(), names.begin(), names.end());
     }
     result.push_back(std::move(made));
@@ -87,7 +92,9 @@ std::vector<ResolvedTerm> resolved(const Cycle& cycle, const PodTerms& terms) {
 }
 
 bool matches_all_near(const Cluster& cluster, const AffinityView& view, StringId space, const Labels& labels) {
-  return !view.near.empty() && std::all_of(view.near.begin(), view.near.end(), [&](const ResolvedTerm& term) { return matches(cluster, term, space, labels); });
+  return !view.near.empty() && std::all_of(view.near.begin(), view.near.end(), [&](const ResolvedTerm& term) {
+    return matches(cluster, term, space, labels);
+  });
 }
 
 const std::vector<Contribution>& contributions(const Cluster& cluster, AffinityView& view, KindId id) {
@@ -107,13 +114,15 @@ const std::vector<Contribution>& contributions(const Cluster& cluster, AffinityV
     if (matches(cluster, term, kind.space, labels)) made.push_back({kFar, term.term->topology_key, 1});
   }
   for (const ResolvedTerm& term : view.preferred) {
-    if (matches(cluster, term, kind.space, labels)) made.push_back({kScore, term.term->topology_key, term.term->weight});
+    if (matches(cluster, term, kind.space, labels))
+      made.push_back({kScore, term.term->topology_key, term.term->weight});
   }
   if (kind.terms == nullptr) return made;
   const auto add_theirs = [&](const PodTerms& terms, Sum sum, bool is_weighted, std::int64_t amount) {
     if (!terms.error.empty()) return;  // one invalid term voids a placed pod's list
     for (const PodTerm& term : terms.terms) {
-      if (matches_incoming(cluster, term, kind.space, view)) made.push_back({sum, term.topology_key, is_weighted ? term.weight : amount});
+      if (matches_incoming(cluster, term, kind.space, view))
+        made.push_back({sum, term.topology_key, is_weighted ? term.weight : amount});
     }
   };
   add_theirs(kind.terms->anti_affinity, kRefusing, false, 1);
@@ -140,8 +149,9 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
   if (!has_terms && cycle.cluster.kinds.with_terms().empty()) return kUnconcerned;
   AffinityCache& cache = cycle.cache<AffinityCache>(id);
   const Cluster& cluster = cycle.cluster;
-  auto known = std::find_if(cache.views.begin(), cache.views.end(),
-                            [&](const AffinityView& view) { return view.space == cycle.pod.space && view.labels == cycle.pod.labels; });
+  auto known = std::find_if(cache.views.begin(), cache.views.end(), [&](const AffinityView& view) {
+    return view.space == cycle.pod.space && view.labels == cycle.pod.labels;
+  });
   if (known == cache.views.end()) {
     if (cache.views.size() >= kViewsMax) cache.views.pop_back();
     known = cache.views.emplace(cache.views.begin());
@@ -150,7 +160,8 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
   }
   cache.views.splice(cache.views.begin(), cache.views, known);
   AffinityView& view = cache.views.front();
-  const bool is_current = view.label_version == cluster.labels.version() && view.node_generation == cluster.node_generation() &&
+  const bool is_current = view.label_version == cluster.labels.version() &&
+                          view.node_generation == cluster.node_generation() &&
                           view.namespace_version == cluster.workloads.namespace_version();
   const bool caught_up = cluster.kinds.log().replay(view.cursor, [&](const KindChange& change) {
     if (is_current) add(cluster, view, change.kind, change.row, change.change);
@@ -186,11 +197,13 @@ class InterPodAffinity final : public Plugin {
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     const PodProgram& program = cycle.program;
-    for (const PodTerms* terms : {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
+    for (const PodTerms* terms :
+         {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
       if (!terms->error.empty()) return PreFilterStatus::unresolvable("parsing pod: " + terms->error);
     }
     const AffinityView& view = view_of(cycle, id());
-    return view.near.empty() && view.far.empty() && view.sums[kRefusing].empty() ? PreFilterStatus::skip() : PreFilterStatus::success();
+    return view.near.empty() && view.far.empty() && view.sums[kRefusing].empty() ? PreFilterStatus::skip()
+                                                                                 : PreFilterStatus::success();
   }
 
   void filter(Cycle& cycle) const override {
@@ -198,7 +211,8 @@ class InterPodAffinity final : public Plugin {
     const AffinityView& view = view_of(cycle, id());
     if (!view.near.empty()) {
       // the first of a group of pods that want to be together may go anywhere
-      const bool is_first = view.sums[kNear].empty() && matches_all_near(cluster, view, cycle.pod.space, cluster.label_sets.at(cycle.pod.labels));
+      const bool is_first = view.sums[kNear].empty() &&
+                            matches_all_near(cluster, view, cycle.pod.space, cluster.label_sets.at(cycle.pod.labels));
       NodeMask near = cycle.alive;
       for (const ResolvedTerm& term : view.near) {
         const StringId key = term.term->topology_key;
@@ -217,7 +231,8 @@ class InterPodAffinity final : public Plugin {
   }
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
-    return {view_of(cycle, id()).sums[kScore].empty() ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess, {}};
+    return {view_of(cycle, id()).sums[kScore].empty() ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess,
+            {}};
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {

@@ -1,6 +1,6 @@
-// Pods that a selector names are to be spread evenly over the values of a node label. Per template and constraint the pods are counted by
-// value ("domain") once, and from then on by the log of pods coming and going; a selector is tried once for each kind of pods. The filter
-// is then a test per domain and set algebra. Source: spec/scheduling.md 8.8.
+// Pods that a selector names are to be spread evenly over the values of a node label. Per template and constraint the
+// pods are counted by value ("domain") once, and from then on by the log of pods coming and going; a selector is tried
+// once for each kind of pods. The filter is then a test per domain and set algebra. Source: spec/scheduling.md 8.8.
 
 #include <algorithm>
 #include <cmath>
@@ -22,21 +22,21 @@ constexpr std::size_t kSetsMax = 8;
 /// Pods of one constraint by domain.
 struct SpreadColumn {
   SpreadConstraint constraint;
-  NodeMask eligible;                         ///< nodes whose pods are counted
-  std::vector<std::int32_t> domain_of_row;   ///< -1 = the node lacks the key
-  std::vector<PairId> pairs;                 ///< by domain
-  std::vector<std::int64_t> counts;          ///< by domain
-  std::vector<char> is_counted;              ///< by domain: some eligible node is in it
-  std::vector<std::int32_t> on_row;          ///< matching pods on the node itself, eligible or not
-  std::vector<signed char> matches_kind;     ///< by kind: 1, 0, or -1 = not tried yet
+  NodeMask eligible;                        ///< nodes whose pods are counted
+  std::vector<std::int32_t> domain_of_row;  ///< -1 = the node lacks the key
+  std::vector<PairId> pairs;                ///< by domain
+  std::vector<std::int64_t> counts;         ///< by domain
+  std::vector<char> is_counted;             ///< by domain: some eligible node is in it
+  std::vector<std::int32_t> on_row;         ///< matching pods on the node itself, eligible or not
+  std::vector<signed char> matches_kind;    ///< by kind: 1, 0, or -1 = not tried yet
 };
 
 /// The constraints of one mode for pods of one template in one namespace.
 struct SpreadSet {
   SpreadMode mode = SpreadMode::kHard;
   StringId space;
-  Term default_selector;     ///< for pods without constraints of their own
-  bool require_all = true;   ///< nodes that lack one of the keys do not count
+  Term default_selector;    ///< for pods without constraints of their own
+  bool require_all = true;  ///< nodes that lack one of the keys do not count
   std::vector<SpreadColumn> columns;
   std::uint64_t cursor = 0;
   std::uint64_t label_version = 0;
@@ -49,7 +49,9 @@ struct SpreadCache final : PluginCache {
 };
 
 /// A selector without requirements counts no pods here (though it matches every pod).
-bool counts_none(const SpreadConstraint& constraint) { return constraint.is_nil || constraint.selector.requirements.empty(); }
+bool counts_none(const SpreadConstraint& constraint) {
+  return constraint.is_nil || constraint.selector.requirements.empty();
+}
 
 bool matches_kind(const Cluster& cluster, const SpreadSet& set, SpreadColumn& column, KindId id) {
   if (column.matches_kind.size() <= id.index()) column.matches_kind.resize(cluster.kinds.size(), -1);
@@ -82,8 +84,10 @@ void rebuild(Cycle& cycle, SpreadSet& set) {
   for (SpreadColumn& column : set.columns) {
     column.eligible = with_all;
     if (column.constraint.honors_affinity) {
-      if (cycle.program.has_node_selector) column.eligible = cluster.selectors.nodes(cycle.program.node_selector).within(column.eligible);
-      if (cycle.program.has_required_affinity) column.eligible = cluster.selectors.nodes(cycle.program.required_affinity).within(column.eligible);
+      if (cycle.program.has_node_selector)
+        column.eligible = cluster.selectors.nodes(cycle.program.node_selector).within(column.eligible);
+      if (cycle.program.has_required_affinity)
+        column.eligible = cluster.selectors.nodes(cycle.program.required_affinity).within(column.eligible);
     }
     if (column.constraint.honors_taints) column.eligible -= untolerated_nodes(cluster, cycle.program);
     column.domain_of_row.assign(rows, -1);
@@ -112,7 +116,8 @@ void rebuild(Cycle& cycle, SpreadSet& set) {
 
 SpreadSet& refreshed(Cycle& cycle, SpreadSet& set) {
   const Cluster& cluster = cycle.cluster;
-  const bool is_current = set.label_version == cluster.labels.version() && set.taint_version == cluster.taints.version() &&
+  const bool is_current = set.label_version == cluster.labels.version() &&
+                          set.taint_version == cluster.taints.version() &&
                           set.node_generation == cluster.node_generation();
   const bool caught_up = cluster.kinds.log().replay(set.cursor, [&](const KindChange& change) {
     if (!is_current) return;
@@ -136,7 +141,8 @@ SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
   Term default_selector;
   if (!has_own) {
     if (mode == SpreadMode::kHard) return nullptr;
-    default_selector = cluster.workloads.default_selector(cycle.pod.space, cluster.label_sets.at(cycle.pod.labels), cycle.pod.owner);
+    default_selector =
+        cluster.workloads.default_selector(cycle.pod.space, cluster.label_sets.at(cycle.pod.labels), cycle.pod.owner);
     if (default_selector.empty()) return nullptr;
   }
   const auto known = std::find_if(cache.sets.begin(), cache.sets.end(), [&](const SpreadSet& set) {
@@ -181,10 +187,12 @@ class PodTopologySpread final : public Plugin {
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     if (const std::string error = selector_error(cycle.program, SpreadMode::kHard); !error.empty()) {
-      return PreFilterStatus::error("get constraints from pod: obtaining pod's hard topology spread constraints: " + error);
+      return PreFilterStatus::error("get constraints from pod: obtaining pod's hard topology spread constraints: " +
+                                    error);
     }
     const auto& spread = cycle.program.spread;
-    const bool has_hard = std::any_of(spread.begin(), spread.end(), [](const SpreadConstraint& one) { return one.mode == SpreadMode::kHard; });
+    const bool has_hard = std::any_of(spread.begin(), spread.end(),
+                                      [](const SpreadConstraint& one) { return one.mode == SpreadMode::kHard; });
     return has_hard ? PreFilterStatus::success() : PreFilterStatus::skip();
   }
 
@@ -194,7 +202,8 @@ class PodTopologySpread final : public Plugin {
     const Cluster& cluster = cycle.cluster;
     for (const SpreadColumn& column : set->columns) {
       const NodeSet* with_key = cluster.labels.with_key(column.constraint.topology_key);
-      cycle.reject(id(), with_key == nullptr ? cycle.alive : with_key->outside(cycle.alive), Code::kUnresolvable, {kMissingLabel});
+      cycle.reject(id(), with_key == nullptr ? cycle.alive : with_key->outside(cycle.alive), Code::kUnresolvable,
+                   {kMissingLabel});
       std::int64_t domains = 0;
       std::int64_t fewest = 0;
       for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
@@ -207,7 +216,8 @@ class PodTopologySpread final : public Plugin {
                           column.constraint.selector.matches(cluster.label_sets.at(cycle.pod.labels), cluster.strings);
       NodeMask uneven(cluster.rows());
       for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
-        if (column.counts[domain] + (is_own ? 1 : 0) - fewest > column.constraint.max_skew) cluster.labels.with_pair(column.pairs[domain]).add_to(uneven);
+        if (column.counts[domain] + (is_own ? 1 : 0) - fewest > column.constraint.max_skew)
+          cluster.labels.with_pair(column.pairs[domain]).add_to(uneven);
       }
       cycle.reject(id(), uneven, Code::kUnschedulable, {kMismatch});
     }
@@ -215,9 +225,12 @@ class PodTopologySpread final : public Plugin {
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
     if (std::string error = selector_error(cycle.program, SpreadMode::kSoft); !error.empty()) {
-      return {PreScoreStatus::Kind::kError, "calculating preScoreState: obtaining pod's soft topology spread constraints: " + error};
+      return {PreScoreStatus::Kind::kError,
+              "calculating preScoreState: obtaining pod's soft topology spread constraints: " + error};
     }
-    return {set_for(cycle, id(), SpreadMode::kSoft) == nullptr ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess, {}};
+    return {set_for(cycle, id(), SpreadMode::kSoft) == nullptr ? PreScoreStatus::Kind::kSkip
+                                                               : PreScoreStatus::Kind::kSuccess,
+            {}};
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {
@@ -260,8 +273,9 @@ class PodTopologySpread final : public Plugin {
         const SpreadColumn& column = set.columns[at];
         const std::int32_t domain = column.domain_of_row[row.index()];
         if (domain < 0) continue;
-        const std::int64_t pods =
-            column.constraint.topology_key == hostname ? column.on_row[row.index()] : column.counts[static_cast<std::size_t>(domain)];
+        const std::int64_t pods = column.constraint.topology_key == hostname
+                                      ? column.on_row[row.index()]
+                                      : column.counts[static_cast<std::size_t>(domain)];
         total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
       }
       const auto rounded = static_cast<std::int64_t>(std::round(total));
@@ -271,7 +285,8 @@ class PodTopologySpread final : public Plugin {
       is_first = false;
     });
     considered.for_each([&](NodeId row) {
-      result[row.index()] = highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[row.index()]) / highest);
+      result[row.index()] =
+          highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[row.index()]) / highest);
     });
     return {result.data(), 0};
   }

@@ -53,7 +53,8 @@ class TaintToleration final : public Plugin {
     // only tolerations that can be meant for a soft taint count against it
     const auto is_tolerated = [&](const Taint& taint) {
       return std::any_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) {
-        return (toleration.effect == TaintEffect::kAny || toleration.effect == TaintEffect::kPreferNoSchedule) && toleration.tolerates(taint);
+        return (toleration.effect == TaintEffect::kAny || toleration.effect == TaintEffect::kPreferNoSchedule) &&
+               toleration.tolerates(taint);
       });
     };
     for (std::size_t index = 0; index < taints.size(); ++index) {
@@ -77,7 +78,8 @@ NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program) {
   for (std::size_t index = 0; index < cluster.taints.size(); ++index) {
     const Taint& taint = cluster.taints.at(TaintId(index));
     if (taint.effect != TaintEffect::kNoSchedule && taint.effect != TaintEffect::kNoExecute) continue;
-    if (std::none_of(tolerations.begin(), tolerations.end(), [&](const Toleration& toleration) { return toleration.tolerates(taint); })) {
+    if (std::none_of(tolerations.begin(), tolerations.end(),
+                     [&](const Toleration& toleration) { return toleration.tolerates(taint); })) {
       cluster.taints.nodes(TaintId(index)).add_to(result);
     }
   }
