@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from volsched.cache.volume_binder import BIND_TIMEOUT_S
+from volsched.engine.chain import has_engine_part
 from volsched.scheduler.framework import DEFAULT_SCHEDULER, Handle, Plugin, Profile
 from volsched.scheduler.plugins.default_binder import DefaultBinder
 from volsched.scheduler.plugins.default_preemption import DefaultPreemption
@@ -41,7 +42,8 @@ def default_profile(
     plugins: Sequence[Plugin] = (),
     engine_plugins: Sequence[Any] = (),
 ) -> Profile:
-    """The default profile, own `plugins` after the built-in ones. `engine_plugins` filter and score inside the engine."""
+    """The default profile, own `plugins` after the built-in ones at every point they have a method for. `engine_plugins`: plugins that
+    only filter and score."""
     built_in: tuple[Plugin, ...] = (
         SchedulingGates(),
         PrioritySort(),
@@ -62,4 +64,5 @@ def default_profile(
         DefaultBinder(),
         NodeDeclaredFeatures(),
     )
-    return Profile((*built_in, *plugins), scheduler_name, tuple(engine_plugins))
+    asked = [plugin for plugin in plugins if has_engine_part(plugin)]
+    return Profile((*built_in, *plugins), scheduler_name, (*asked, *engine_plugins))

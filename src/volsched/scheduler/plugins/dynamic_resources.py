@@ -38,9 +38,14 @@ PRE_FILTERS_AHEAD: Final = frozenset(
 
 
 class DynamicResources:
-    """PostFilter and wake-up hints."""
+    """PostFilter and wake-up hints. `ahead`: the PreFilter plugins that run before this one. `always`: its own PreFilter never runs, so
+    that nothing is ever stored."""
 
     name = "DynamicResources"
+
+    def __init__(self, ahead: frozenset[str] = PRE_FILTERS_AHEAD, *, always: bool = False) -> None:
+        self._ahead = ahead
+        self._always = always
 
     def wakes_on(self) -> Sequence[Wake]:
         return (
@@ -50,6 +55,7 @@ class DynamicResources:
 
     def post_filter(self, handle: Handle, state: CycleState, pod: Pod, verdicts: Verdicts) -> PostFilterResult:
         refusal = verdicts.prefilter
-        if refusal is not None and refusal.code == UNRESOLVABLE and refusal.plugin in PRE_FILTERS_AHEAD:
+        stopped = refusal is not None and refusal.code == UNRESOLVABLE and refusal.plugin in self._ahead
+        if stopped or self._always:
             return PostFilterResult(Status.fail("not found"))
         return PostFilterResult(Status(Code.UNSCHEDULABLE))

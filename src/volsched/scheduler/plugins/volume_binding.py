@@ -73,13 +73,19 @@ def _capacity_changed(pod: Pod, old: Any | None, new: Any | None) -> bool:
 
 
 class VolumeBinding:
-    """Wake-up hints, Reserve, PreBind. `timeout_s`: bindTimeoutSeconds of the profile."""
+    """Wake-up hints, Reserve, PreBind. `timeout_s`: bindTimeoutSeconds of the profile.
+
+    decided: the profile runs this plugin's PreFilter; without it Reserve fails. planned: it runs its Filter too; without that nothing was
+    worked out for any node, and the pod counts as having all its volumes.
+    """
 
     name = NAME
 
-    def __init__(self, binder: VolumeBinder, *, timeout_s: float = BIND_TIMEOUT_S) -> None:
+    def __init__(self, binder: VolumeBinder, *, timeout_s: float = BIND_TIMEOUT_S, decided: bool = True, planned: bool = True) -> None:
         self._binder = binder
         self._timeout_s = timeout_s
+        self._decided = decided
+        self._planned = planned
 
     def wakes_on(self) -> Sequence[Wake]:
         return (
@@ -93,6 +99,11 @@ class VolumeBinding:
         )
 
     def reserve(self, state: CycleState, pod: Pod, node: str) -> Status:
+        if not self._decided:
+            return Status.fail("not found")
+        if not self._planned:
+            state.write(ReservedVolumes(PodVolumes(node, all_bound=True)))
+            return OK
         try:
             state.write(ReservedVolumes(self._binder.reserve(pod, node, state.read(ReservedPlan).plan)))
         except ApiError as moved_on:
