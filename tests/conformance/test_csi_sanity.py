@@ -38,7 +38,7 @@ def served(folder: Path) -> Iterator[str]:
     """A fresh driver in a process of its own, stopped with SIGTERM."""
     endpoint = f"unix://{folder}/csi.sock"
     command = [sys.executable, "-c", PROGRAM, "csi", "serve", "--endpoint", endpoint, "--state", str(folder / "driver.db")]
-    command += ["--zones", "a,b", "--node-id", "node-1", "--max-volumes-per-node", "20"]
+    command += ["--zones", "a,b"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:

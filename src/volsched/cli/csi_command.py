@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
-from volsched.csi.profile import PROFILES
+from volsched.api.quantity import parse
+from volsched.csi.profile import MUTABLE_PARAMETERS, PROFILES
 from volsched.errors import InputError
+
+ATTACH_LIMIT: Final = 64  # by default; a limit is what most real drivers have
 
 
 @click.group()
@@ -27,7 +31,26 @@ def csi() -> None:
 @click.option("--profile", type=click.Choice(PROFILES), default="full", show_default=True, help="full: every capability.")
 @click.option("--name", default="", help="Driver name [default: the profile's].")
 @click.option("--node-id", default="", help="The node this process is on [default: host name].")
-@click.option("--max-volumes-per-node", type=click.IntRange(min=0), default=0, help="Attach limit, 0 = none.")
+@click.option(
+    "--max-volumes-per-node",
+    type=click.IntRange(min=0),
+    default=ATTACH_LIMIT,
+    show_default=True,
+    help="Attach limit of a node, 0 = none.",
+)
+@click.option(
+    "--capacity",
+    multiple=True,
+    metavar="ZONE=SIZE",
+    help="Room in a zone, like a=10Gi; =10Gi without zones. Zones not named are unlimited. May be repeated.",
+)
+@click.option(
+    "--mutable-parameters",
+    default=",".join(MUTABLE_PARAMETERS),
+    show_default=True,
+    metavar="a,b,c",
+    help="Keys a volume attributes class may have; others are refused.",
+)
 def serve(
     endpoint: str,
     state: Path | None,
@@ -37,6 +60,8 @@ def serve(
     name: str,
     node_id: str,
     max_volumes_per_node: int,
+    capacity: tuple[str, ...],
+    mutable_parameters: str,
 ) -> None:
     """Serve Identity, Controller, GroupController and Node in real time until SIGTERM."""
     try:
@@ -55,4 +80,20 @@ def serve(
         state=state,
         node_id=node_id,
         max_volumes_per_node=max_volumes_per_node,
+        capacity=_sizes(capacity),
+        mutable_parameters=[key for key in mutable_parameters.split(",") if key],
     )
+
+
+def _sizes(options: tuple[str, ...]) -> dict[str, int]:
+    """`--capacity ZONE=SIZE …` as bytes by zone."""
+    found: dict[str, int] = {}
+    for option in options:
+        zone, separator, size = option.partition("=")
+        try:
+            found[zone] = parse(size).value()
+        except InputError:
+            separator = ""
+        if not separator:
+            raise InputError(f"--capacity {option} has to be ZONE=SIZE, like a=10Gi")
+    return found

@@ -30,7 +30,7 @@ from volsched.api import csi
 from volsched.api.csi import Message
 from volsched.csi.backend import DEADLINE_TEXT, HoldingDriver
 from volsched.env.chance import Chance
-from volsched.errors import CsiCode, CsiError
+from volsched.errors import CsiCode, CsiError, InputError
 from volsched.ports.clients import Clock
 
 # What Go's gRPC client says of a call whose server died.
@@ -102,6 +102,12 @@ class FaultPlan:
 
     faults: tuple[Fault, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [fault.name for fault in self.faults]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise InputError(f"two faults of the plan are named {name}")
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ GIB: Final = 1 << 30
 # What a pool without a configured size says it has left: more than any claim asks for, small enough to be added up.
 UNLIMITED_BYTES: Final = 1 << 50
 
+MUTABLE_PARAMETERS: Final = ("iops", "throughput", "tier")  # what the full driver lets be changed
+
 ACCESS_MODES: Final = (
     "SINGLE_NODE_WRITER",
     "SINGLE_NODE_READER_ONLY",
@@ -83,8 +85,10 @@ class DriverProfile:
             if sorted(segments) != sorted(self.topology_keys):
                 raise InputError(f"driver {self.name}: segment {dict(segments)} does not have exactly the keys {list(self.topology_keys)}")
         known = None if self.segments is None else {self.segment_text(segments) for segments in self.segments}
+        if not self.topology_keys:
+            known = {""}
         for name, size in self.capacity.items():
-            if known is not None and name not in known and self.topology_keys:
+            if known is not None and name not in known:
                 raise InputError(f"driver {self.name}: capacity names {name!r}, which is none of {sorted(known)}")
             if size < 0:
                 raise InputError(f"driver {self.name}: capacity of {name!r} is {size}, has to be 0 or more bytes")
@@ -152,7 +156,7 @@ def full(
     max_volumes_per_node: int = 0,
     reachable: int = 1,
     source_scope: Literal["anywhere", "topology", "node"] = "anywhere",
-    mutable_parameters: frozenset[str] | None = frozenset({"iops", "throughput", "tier"}),
+    mutable_parameters: frozenset[str] | None = frozenset(MUTABLE_PARAMETERS),
 ) -> DriverProfile:
     """Every capability. `zone_names` None: the zones of the registered nodes; empty: no topology, reachable from everywhere."""
     topology = zone_names is None or len(zone_names) > 0

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -152,15 +152,24 @@ def standalone(
     state: Path | None = None,
     node_id: str = "",
     max_volumes_per_node: int = 0,
+    capacity: Mapping[str, int] | None = None,
+    mutable_parameters: Sequence[str] = profiles.MUTABLE_PARAMETERS,
 ) -> Iterator[FakeDriver]:
     """A driver in real time with real files: records in the SQLite file `state` and bytes in the directory `STATE.data` beside it, or,
     without `state`, both gone at the end."""
     clock = RealClock()
     node = node_id or os.uname().nodename[:255]
     if profile == "full":
-        chosen = profiles.full(name=name or profiles.FULL_DRIVER, zone_names=list(zone_names), max_volumes_per_node=max_volumes_per_node)
+        chosen = profiles.full(
+            name=name or profiles.FULL_DRIVER,
+            zone_names=list(zone_names),
+            capacity=capacity,
+            max_volumes_per_node=max_volumes_per_node,
+            mutable_parameters=frozenset(mutable_parameters),
+        )
     elif profile == "zonal":
-        chosen, node = profiles.zonal(name=name or profiles.ZONAL_DRIVER, zone_names=list(zone_names) or None), ""
+        chosen = profiles.zonal(name=name or profiles.ZONAL_DRIVER, zone_names=list(zone_names) or None, capacity=capacity)
+        node = ""
     else:
         raise InputError(f"profile {profile!r} is not known; known: {', '.join(profiles.PROFILES)}")
     if state is None:

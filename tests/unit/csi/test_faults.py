@@ -18,7 +18,7 @@ from volsched.csi.fault_file import parse_plan
 from volsched.csi.faults import CRASH_TEXT, Fault, FaultPlan, FaultyDriver, Kind
 from volsched.csi.profile import zonal
 from volsched.env import Chance, Loop, RealClock, VirtualClock
-from volsched.errors import CsiCode, CsiError
+from volsched.errors import CsiCode, CsiError, InputError
 
 S = 1_000_000_000
 
@@ -371,3 +371,9 @@ def test_a_plan_that_is_wrong_starts_nothing(tmp_path: Path, capsys: pytest.Capt
     assert error.startswith(f"error: {tmp_path}/faults.yaml, line 2, faults[0].error: is 'SOMETIMES'")
     assert error.count("\n") == 1
     assert not state.exists()
+
+
+def test_two_faults_of_one_name() -> None:
+    fault = Fault(name="twice", error=CsiCode.INTERNAL)
+    with pytest.raises(InputError, match="two faults of the plan are named twice"):
+        FaultPlan((fault, fault))

@@ -35,6 +35,7 @@ def test_profiles_that_contradict_themselves() -> None:
         ({"topology_keys": ("rack",)}, "does not have exactly the keys"),
         ({"capacity": {"elsewhere": 1}}, "capacity names 'elsewhere'"),
         ({"capacity": {"a": -1}}, "has to be 0 or more bytes"),
+        ({"topology_keys": (), "segments": (), "capacity": {"a": 1}}, "capacity names 'a'"),
         ({"name": "no good"}, "driver name"),
     ):
         with pytest.raises(InputError, match=text):
