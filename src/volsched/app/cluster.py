@@ -28,6 +28,7 @@ from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
 from volsched.app.runner import CsiCallRecord, Runner
+from volsched.app.schedulers import configured, make_scheduler, remember_configuration
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache
 from volsched.controllers.attach_detach import AttachDetach
 from volsched.controllers.ephemeral import Ephemeral
@@ -38,12 +39,13 @@ from volsched.controllers.kubelet_mounts import DEFAULT_ROOT
 from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
 from volsched.controllers.snapshot_common import SnapshotController
+from volsched.controllers.snapshot_group import GroupSnapshotController
 from volsched.engine.decision import TieBreak
 from volsched.env import Loop, Uids, VirtualClock
 from volsched.errors import ApiError, InputError
 from volsched.ports import CsiClient
 from volsched.rules.volumes import claim_names
-from volsched.scheduler import Scheduler
+from volsched.scheduler.configuration import Configuration
 from volsched.store import Store, is_object_change
 
 __all__ = ["Cluster", "DriverSettings", "Happening", "Wires"]
@@ -102,8 +104,11 @@ class Cluster:
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
     prefer: chooses among nodes of equal score, before `tie_break`. clock: to share with drivers that keep time.
     wires: what lies between deciders and world, to be replaced by tests.
+    config: a KubeSchedulerConfiguration, or a file of one, with profiles and extenders; None takes the one the state file remembers, else
+    the default profile. plugins: own scheduling plugins, or classes of such; a configuration has to enable them, without one they join the
+    default profile (`volsched.engine.plugin`, `volsched.scheduler.framework`).
 
-    Raises StateError if the state file cannot be used.
+    Raises StateError if the state file cannot be used, InputError if the configuration cannot.
     """
 
     def __init__(
@@ -120,6 +125,8 @@ class Cluster:
         trace: Callable[[str], None] | None = None,
         clock: VirtualClock | None = None,
         wires: Wires | None = None,
+        config: Configuration | Path | None = None,
+        plugins: Sequence[Any] = (),
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
         self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
@@ -133,8 +140,15 @@ class Cluster:
             self.loop, wired.api(self.store), clients=lambda name: wired.client(name, self.drivers.client(name)), trace=trace
         )
         self._engine_name, self._tie_break = engine, tie_break
-        self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0)
-        self.scheduler = Scheduler(self.clock, self.engine, prefer=prefer)
+        try:
+            self.configuration = configured(config, self.store)
+            percentage = self.configuration.percentage_of_nodes_to_score if self.configuration is not None else None
+            self._percentage = 100 if percentage is None else percentage
+            self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0, percentage=self._percentage)
+            self.scheduler = make_scheduler(self.clock, self.engine, self.configuration, plugins=plugins, prefer=prefer)
+        except BaseException:
+            self.store.close()
+            raise
         self._kubelet = kubelet
         self._kubelet_root = kubelet_root
         self.drivers = DriverHub(
@@ -166,8 +180,10 @@ class Cluster:
             self._kubelet_root = kubelet_root
 
     def remember(self, endpoints: Sequence[str]) -> None:
-        """Keep the sockets of CSI drivers in the state file, for `connect`."""
+        """Keep the sockets of CSI drivers in the state file, for `connect`, and the scheduler's configuration."""
         external.remember(self.store, endpoints)
+        if self.configuration is not None:
+            remember_configuration(self.store, self.configuration)
 
     # time
 
@@ -189,6 +205,7 @@ class Cluster:
             AttributesClassProtection(),
             AttachDetach(self.clock),
             SnapshotController(self.clock),
+            GroupSnapshotController(self.clock),
             GarbageCollector(self.clock),
         ):
             self.runner.add(controller, priority=PRIORITY_CONTROLLER)
@@ -316,7 +333,7 @@ class Cluster:
 
     def fresh_cache(self, *, without: Key | None = None) -> SchedulerCache:
         """A scheduler's cache of its own over the objects as they are now, for questions; one object may be left out."""
-        cache = SchedulerCache(make_engine(self._engine_name, tie_break=self._tie_break))
+        cache = SchedulerCache(make_engine(self._engine_name, tie_break=self._tie_break, percentage=self._percentage))
         for kind in KINDS:
             if kind in SCHEDULING_KINDS:
                 for obj in self.store.list(kind).items:

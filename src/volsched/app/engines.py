@@ -8,14 +8,14 @@ from volsched.errors import InputError
 ENGINES = ("native", "reference")
 
 
-def make_engine(name: str, *, tie_break: TieBreak = "first", seed: int = 0) -> SchedulingEngine:
-    """A new, empty engine. Raises InputError for a name that is none."""
+def make_engine(name: str, *, tie_break: TieBreak = "first", seed: int = 0, percentage: int = 100) -> SchedulingEngine:
+    """A new, empty engine; `percentage` of nodes to score. Raises InputError for a name that is none."""
     if name == "native":
         from volsched.engine import Engine
 
-        return Engine(tie_break=tie_break, seed=seed)
+        return Engine(tie_break=tie_break, seed=seed, percentage_of_nodes_to_score=percentage)
     if name == "reference":
         from volsched.engine.reference import ReferenceEngine
 
-        return ReferenceEngine(tie_break=tie_break, seed=seed)
+        return ReferenceEngine(tie_break=tie_break, seed=seed, percentage_of_nodes_to_score=percentage)
     raise InputError(f"unknown engine {name!r}: {' or '.join(ENGINES)}")

@@ -130,7 +130,7 @@ class Explainer:
         if missing:
             raise NotFoundError(f'nodes "{missing[0]}" not found', kind="Node", name=missing[0])
         looked_at = list(dict.fromkeys(nodes or known))
-        decision = cache.decide(asked, only=nodes)
+        decision = self._cluster.scheduler.decide(asked, cache=cache, only=nodes)
         fitting, refused, error = _verdicts(cache, asked, decision, looked_at)
         claims = explain_claims(cache, asked, looked_at)
         return Explanation(

@@ -199,7 +199,7 @@ def _pending_pods(facts: Facts) -> Iterator[tuple[str, str]]:
         if not any(item.type == "PodScheduled" and item.status == "False" and item.message for item in conditions):
             yield "silence", f"{named(pod)} is pending and no condition says why"
         if place is Place.UNSCHEDULABLE and not scheduler.queue.nominator.nodes():
-            decision = scheduler.cache.decide(pod)
+            decision = scheduler.decide(pod)
             if decision.node is not None:
                 yield "forgotten-pod", f"{named(pod)} fits on node {decision.node} and is not tried"
 
@@ -243,7 +243,7 @@ def _engine(facts: Facts) -> Iterator[tuple[str, str]]:
         return
     fresh = facts.cluster.fresh_cache()
     for pod in pending:
-        old, new = _decided(scheduler.cache.decide(pod)), _decided(fresh.decide(pod))
+        old, new = _decided(scheduler.decide(pod)), _decided(scheduler.decide(pod, cache=fresh))
         for what, value in old.items():
             if value != new[what]:
                 yield "engine", f"{named(pod)}: {what} is {value!r}, a new engine says {new[what]!r}"

@@ -121,6 +121,15 @@ class Scheduler:
         plugins = (*profile.engine_plugins, *self._chain) if extend else profile.engine_plugins
         return self.cache.decide(pod, only=only, plugins=plugins, profile=profile.engine, state=state)
 
+    def decide(self, pod: Pod, *, cache: SchedulerCache | None = None, only: Sequence[str] | None = None) -> Decision:
+        """What the pod's profile decides, over this scheduler's cache or another; the engine's own profile for another scheduler's pod.
+        For questions: nothing is queued, promised or asked of extenders."""
+        profile = self.profile_of(pod)
+        over = cache or self.cache
+        if profile is None:
+            return over.decide(pod, only=only)
+        return over.decide(pod, only=only, plugins=profile.engine_plugins, profile=profile.engine)
+
     def profile_of(self, pod: Pod) -> Profile | None:
         """The profile of the pod's scheduler name; None when it is another scheduler's."""
         return self.profiles.get((pod.spec.schedulerName if pod.spec else None) or DEFAULT_SCHEDULER)

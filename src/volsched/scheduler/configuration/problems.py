@@ -38,11 +38,11 @@ class Origin:
 
     def __init__(self, source: str = "", text: str = "", document: Document | None = None) -> None:
         self.source = source
-        self._text = text
+        self.text = text
         self._document = document
 
     def _line(self, path: Path) -> int | None:
-        return locate(self._text, self._document, path) if self._document is not None else None
+        return locate(self.text, self._document, path) if self._document is not None else None
 
     def error(self, problems: Iterable[tuple[Path, str]]) -> InputError:
         """One error, on one line, for all of them."""
