@@ -21,6 +21,7 @@ from volsched.app.runner import Runner
 from volsched.controllers.attacher import Attacher
 from volsched.controllers.provisioner import Provisioner
 from volsched.controllers.provisioner_options import ProvisionerOptions
+from volsched.controllers.snapshot_group_sidecar import GROUP_SERVICE, GroupSnapshotSidecar
 from volsched.controllers.snapshot_sidecar import SnapshotSidecar
 from volsched.csi.backend import FakeDriver
 from volsched.csi.data import MemoryData, VolumeData
@@ -201,6 +202,8 @@ class DriverHub:
         self._clients[name] = client
         self._runner.add(Provisioner(self._clock, driver=name, options=settings.options), priority=self._priority)
         self._runner.add(SnapshotSidecar(self._clock, driver=name), priority=self._priority)
+        if GROUP_SERVICE in settings.profile.services:
+            self._runner.add(GroupSnapshotSidecar(self._clock, driver=name), priority=self._priority)
         # also for a driver that cannot attach: it then marks attachments as attached without a call
         self._runner.add(Attacher(self._clock, driver=name), priority=self._priority)
 

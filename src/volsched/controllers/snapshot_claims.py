@@ -6,6 +6,8 @@ repeated on conflict. Source: spec/snapshots.md 2.2 S1, 2.2.2 step 1, 2.3 X5; ex
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightkube.models.core_v1 import PersistentVolumeClaim
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of, with_finalizers
@@ -13,7 +15,7 @@ from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, read_of
-from volsched.controllers.snapshot_names import CLAIM_FINALIZER, is_ready, source_claim
+from volsched.controllers.snapshot_names import CLAIM_FINALIZER, SNAPSHOT_GROUP, is_ready, source_claim
 from volsched.errors import ApiError, NotFoundError, ReconcileError
 from volsched.ports import Intent, Steps, Update
 
@@ -53,6 +55,21 @@ def claim_in_use(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -
         if ignore_itself and uid_of(other) == uid_of(snapshot):
             continue
         if source_claim(other) == source_claim(snapshot) and not is_ready(other):
+            return True
+    return False
+
+
+def is_restoring(snapshot: VolumeSnapshot, claims: Iterable[PersistentVolumeClaim]) -> bool:
+    """Whether one of the claims of its namespace waits for a volume restored from the snapshot.
+
+    A data source without apiGroup is of another group.
+    """
+    name = meta(snapshot).name
+    for claim in claims:
+        source = claim.spec.dataSource if claim.spec else None
+        if source is None or (source.kind, source.apiGroup, source.name) != ("VolumeSnapshot", SNAPSHOT_GROUP, name):
+            continue
+        if claim.status is not None and claim.status.phase == "Pending":
             return True
     return False
 

@@ -12,24 +12,24 @@ snapshot. Source: spec/snapshots.md 2.3; external-snapshotter processSnapshotWit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of, with_finalizers
 from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, patch_of
-from volsched.controllers.snapshot_claims import free_claim
+from volsched.controllers.snapshot_claims import free_claim, is_restoring
 from volsched.controllers.snapshot_names import (
     BEING_DELETED,
     BOUND_FINALIZER,
     IN_GROUP_FINALIZER,
-    SNAPSHOT_GROUP,
     SOURCE_FINALIZER,
     YES,
     bound_content_name,
     content_name,
-    group_owner,
+    group_owners,
+    member_content_name,
     names_snapshot,
     snapshot_key,
     source_claim,
@@ -65,9 +65,9 @@ class SnapshotDeletion:
     def run(self, snapshot: VolumeSnapshot) -> Steps[None]:
         """One pass over a snapshot with a deletionTimestamp."""
         content = yield from self._content_of(snapshot)
-        plan = deletion_plan(
-            snapshot, content, restoring=self._is_restoring(snapshot), group_exists=self._existing_group(snapshot) is not None
-        )
+        restoring = is_restoring(snapshot, self._view.all("PersistentVolumeClaim", meta(snapshot).namespace or ""))
+        in_group = self._existing_group(snapshot, content) is not None
+        plan = deletion_plan(snapshot, content, restoring=restoring, group_exists=in_group)
         for step in plan:
             yield from self._steps[step](snapshot, content)
 
@@ -75,7 +75,7 @@ class SnapshotDeletion:
 
     def _content_of(self, snapshot: VolumeSnapshot) -> Steps[VolumeSnapshotContent | None]:
         """The content the snapshot is bound to; for a dynamic one that crashed before binding, the content of its fixed name."""
-        names = [bound_content_name(snapshot)]
+        names = [bound_content_name(snapshot), member_content_name(snapshot) or ""]
         if source_claim(snapshot) is not None:
             names.append(content_name(snapshot))
         for name in dict.fromkeys(name for name in names if name):
@@ -86,23 +86,31 @@ class SnapshotDeletion:
                 return content
         return None
 
-    def _is_restoring(self, snapshot: VolumeSnapshot) -> bool:
-        """Whether a Pending claim of the namespace has the snapshot as its data source. A source without apiGroup is of another group."""
-        metadata = meta(snapshot)
-        for claim in self._view.all("PersistentVolumeClaim", metadata.namespace or ""):
-            source = claim.spec.dataSource if claim.spec else None
-            if source is None or (source.kind, source.apiGroup, source.name) != ("VolumeSnapshot", SNAPSHOT_GROUP, metadata.name):
-                continue
-            if claim.status is not None and claim.status.phase == "Pending":
-                return True
-        return False
+    def _existing_group(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> str | None:
+        """Name of the group the snapshot belongs to, if that still exists.
 
-    def _existing_group(self, snapshot: VolumeSnapshot) -> str | None:
-        """Name of the group the snapshot belongs to, if that still exists. RULE: an owner reference makes a member too."""
-        name = (snapshot.status.volumeGroupSnapshotName if snapshot.status else None) or group_owner(snapshot)
-        if not name or self._view.get("VolumeGroupSnapshot", meta(snapshot).namespace or "", name) is None:
+        RULE: an owner reference decides, uid included; without one the name in the status, or, for a snapshot that carries the in-group
+        finalizer, the group whose content has the handle that the snapshot's own content names.
+        """
+        namespace, owners = meta(snapshot).namespace or "", group_owners(snapshot)
+        name = (snapshot.status.volumeGroupSnapshotName if snapshot.status else None) or self._group_by_handle(snapshot, content)
+        for candidate in owners:
+            group = self._view.get("VolumeGroupSnapshot", namespace, candidate.name)
+            if group is not None and uid_of(group) == candidate.uid:
+                return candidate.name
+        if owners or not name or self._view.get("VolumeGroupSnapshot", namespace, name) is None:
             return None
         return name
+
+    def _group_by_handle(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> str | None:
+        handle = content.status.volumeGroupSnapshotHandle if content and content.status else None
+        if not handle or IN_GROUP_FINALIZER not in finalizers_of(snapshot):
+            return None
+        for group_content in self._view.all("VolumeGroupSnapshotContent"):
+            if group_content.status and group_content.status.volumeGroupSnapshotHandle == handle:
+                name: str | None = group_content.spec.volumeGroupSnapshotRef.name
+                return name
+        return None
 
     # steps
 
@@ -111,7 +119,7 @@ class SnapshotDeletion:
         raise ReconcileError(f"snapshot {snapshot_key(snapshot)} is being used to restore a PVC")
 
     def _refuse_member(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
-        key, group = snapshot_key(snapshot), f"{meta(snapshot).namespace}/{self._existing_group(snapshot)}"
+        key, group = snapshot_key(snapshot), f"{meta(snapshot).namespace}/{self._existing_group(snapshot, content)}"
         text = (
             f"deletion of the individual volume snapshot {key} is not allowed as it belongs to group snapshot {group}. "
             "Deleting the group snapshot will trigger the deletion of all the individual volume snapshots that are part of the group."
@@ -158,10 +166,9 @@ class SnapshotDeletion:
             return
 
 
-def read_or_none(kind: str, name: str) -> Steps[VolumeSnapshotContent | None]:
+def read_or_none(kind: str, name: str) -> Steps[Any]:
     """A live read of a cluster-scoped object; None when it is not there."""
     try:
-        found: VolumeSnapshotContent = yield Read(kind, "", name)
+        return (yield Read(kind, "", name))
     except NotFoundError:
         return None
-    return found

@@ -9,6 +9,8 @@ import datetime
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lightkube.models.meta_v1 import OwnerReference
+
 from volsched.api.edit import annotations_of, finalizers_of, is_deleting, uid_of
 from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
@@ -30,6 +32,8 @@ MANAGED_BY: Final = PREFIX + "managed-by"
 # On a content: a member of a dynamic group, for which CreateSnapshot is never called.
 GROUP_MEMBER: Final = "groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle"
 YES: Final = "yes"
+MEMBER_PREFIX: Final = "snapshot-"
+CONTENT_PREFIX: Final = "snapcontent-"
 
 CONTENT_FINALIZER: Final = PREFIX + "volumesnapshotcontent-bound-protection"
 SOURCE_FINALIZER: Final = PREFIX + "volumesnapshot-as-source-protection"
@@ -59,7 +63,7 @@ KNOWN_PARAMETERS: Final = frozenset(
 
 def content_name(snapshot: VolumeSnapshot) -> str:
     """Name of the content made for a dynamic snapshot."""
-    return f"snapcontent-{uid_of(snapshot)}"
+    return f"{CONTENT_PREFIX}{uid_of(snapshot)}"
 
 
 def snapshot_name(prefix: str, uid: str, *, uid_length: int) -> str:
@@ -88,12 +92,24 @@ def is_ready(obj: VolumeSnapshot | VolumeSnapshotContent) -> bool:
     return bool(obj.status and obj.status.readyToUse)
 
 
+def group_owners(snapshot: VolumeSnapshot) -> list[OwnerReference]:
+    """Owner references of a snapshot to VolumeGroupSnapshots."""
+    owners = meta(snapshot).ownerReferences or []
+    return [owner for owner in owners if owner.kind == "VolumeGroupSnapshot" and owner.apiVersion == f"{GROUP_SNAPSHOT_GROUP}/v1"]
+
+
 def group_owner(snapshot: VolumeSnapshot) -> str | None:
     """Name of the VolumeGroupSnapshot that owns a snapshot, None when none does."""
-    for owner in meta(snapshot).ownerReferences or []:
-        if owner.kind == "VolumeGroupSnapshot" and owner.apiVersion == f"{GROUP_SNAPSHOT_GROUP}/v1":
-            return owner.name
-    return None
+    owners = group_owners(snapshot)
+    return owners[0].name if owners else None
+
+
+def member_content_name(snapshot: VolumeSnapshot) -> str | None:
+    """Name of the content of a member of a dynamic group: both names end in the same hash. None for a snapshot that is no member."""
+    name = meta(snapshot).name or ""
+    if not name.startswith(MEMBER_PREFIX) or not (group_owners(snapshot) or IN_GROUP_FINALIZER in finalizers_of(snapshot)):
+        return None
+    return CONTENT_PREFIX + name.removeprefix(MEMBER_PREFIX)
 
 
 def names_snapshot(content: VolumeSnapshotContent, snapshot: VolumeSnapshot) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from lightkube.models.core_v1 import SecretReference
 
 from volsched.api.csi import (
@@ -27,7 +26,7 @@ from volsched.api.csi import (
     Snapshot,
 )
 from volsched.api.edit import annotations_of, finalizers_of, is_deleting, labels_of, replace, uid_of, version_of
-from volsched.api.kinds import Json, meta
+from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotContentStatus
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.view import View
@@ -56,7 +55,7 @@ from volsched.controllers.snapshot_names import (
     strip_parameters,
 )
 from volsched.controllers.snapshot_sidecar_table import CREATE_FINAL, SidecarRow, sidecar_row
-from volsched.controllers.snapshot_status import Cut, cleared_status, cut_status, failed_content_status
+from volsched.controllers.snapshot_status import Cut, cleared_status, content_status_body, cut_status, failed_content_status
 from volsched.errors import ApiError, CsiError, NotFoundError, ReconcileError
 from volsched.ports import DONE, Call, Clock, Done, Emit, Intent, QueueSpec, Requeue, Steps, Update, WorkItem
 
@@ -72,6 +71,8 @@ class SnapshotSidecarOptions:
 
     snapshot_name_prefix: str = "snapshot"
     snapshot_name_uuid_length: int = -1
+    group_snapshot_name_prefix: str = "groupsnapshot"
+    group_snapshot_name_uuid_length: int = -1
     timeout_s: float = 60.0
     extra_create_metadata: bool = False
     node: str = ""
@@ -237,7 +238,7 @@ class SnapshotSidecar:
 
         def change(current: VolumeSnapshotContent) -> Intent | None:
             status = cut_status(current.status, cut)
-            return None if status == current.status else patch_of(current, _status_body(current.status, status), status=True)
+            return None if status == current.status else patch_of(current, content_status_body(current.status, status), status=True)
 
         fresh: VolumeSnapshotContent = yield read_of(content)
         if uid_of(fresh) != uid_of(content):
@@ -267,7 +268,7 @@ class SnapshotSidecar:
             nonlocal wrote
             status = failed_content_status(current.status, message, now)
             wrote = status is not None
-            return None if status is None else patch_of(current, _status_body(current.status, status), status=True)
+            return None if status is None else patch_of(current, content_status_body(current.status, status), status=True)
 
         stored: VolumeSnapshotContent = yield from amend(content, change)
         self._view.put(stored)
@@ -378,13 +379,6 @@ def _without_finalizer(content: VolumeSnapshotContent) -> Intent | None:
     if CONTENT_FINALIZER not in held:
         return None
     return patch_of(content, {"metadata": {"finalizers": [name for name in held if name != CONTENT_FINALIZER] or None}})
-
-
-def _status_body(old: VolumeSnapshotContentStatus | None, new: VolumeSnapshotContentStatus) -> dict[str, Json]:
-    """A merge patch from one status to another: what is gone is named, as null."""
-    before: dict[str, Json] = msgspec.to_builtins(old or VolumeSnapshotContentStatus())
-    after: dict[str, Json] = msgspec.to_builtins(new)
-    return {"status": {**dict.fromkeys(before), **after}}
 
 
 def _essence(content: VolumeSnapshotContent) -> Any:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from volsched.api.edit import replace
+from volsched.api.kinds import Json
 from volsched.api.quantity import Quantity
 from volsched.api.quantity import parse as parse_quantity
 from volsched.api.snapshot import (
@@ -105,3 +108,20 @@ def cut_status(old: VolumeSnapshotContentStatus | None, cut: Cut) -> VolumeSnaps
 def cleared_status(old: VolumeSnapshotContentStatus | None) -> VolumeSnapshotContentStatus | None:
     """A content's status after its backend snapshot was deleted."""
     return old and replace(old, snapshotHandle=None, readyToUse=None, creationTime=None, restoreSize=None)
+
+
+def content_status_body(old: VolumeSnapshotContentStatus | None, new: VolumeSnapshotContentStatus) -> dict[str, Json]:
+    """A merge patch from one status of a content to another: what is gone is named, as null."""
+    return status_body(old or VolumeSnapshotContentStatus(), new)
+
+
+def snapshot_status_body(old: VolumeSnapshotStatus | None, new: VolumeSnapshotStatus) -> dict[str, Json]:
+    """A merge patch from one status of a snapshot to another: what is gone is named, as null."""
+    return status_body(old or VolumeSnapshotStatus(), new)
+
+
+def status_body(old: msgspec.Struct, new: msgspec.Struct) -> dict[str, Json]:
+    """A merge patch from one status to another: what is gone is named, as null."""
+    before: dict[str, Json] = msgspec.to_builtins(old)
+    after: dict[str, Json] = msgspec.to_builtins(new)
+    return {"status": {**dict.fromkeys(before), **after}}

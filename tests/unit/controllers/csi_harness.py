@@ -30,6 +30,7 @@ from volsched.api.edit import finalizers_of, replace, version_of, with_metadata
 from volsched.api.kinds import KINDS, Generation, Key, from_json, key_of, kind_of, to_json
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.workqueue import NS, WorkQueue
+from volsched.controllers.snapshot_names import GROUP_MEMBER
 from volsched.errors import (
     AlreadyExistsError,
     ApiError,
@@ -43,6 +44,7 @@ from volsched.errors import (
 from volsched.ports import Call, Create, Delete, Emit, ListAll, Patch, Pause, Read, Requeue, Update, WorkItem
 
 START_NS = 1_767_225_600 * NS
+GUARDED_KINDS = frozenset({"VolumeSnapshot", "VolumeSnapshotContent", "VolumeGroupSnapshot", "VolumeGroupSnapshotContent"})
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -206,8 +208,9 @@ class FakeDriver:
 
     world: World
     name: str = DRIVER
-    plugin: frozenset[str] = frozenset({"CONTROLLER_SERVICE", "VOLUME_ACCESSIBILITY_CONSTRAINTS"})
+    plugin: frozenset[str] = frozenset({"CONTROLLER_SERVICE", "GROUP_CONTROLLER_SERVICE", "VOLUME_ACCESSIBILITY_CONSTRAINTS"})
     controller: frozenset[str] = ALL_CAPABILITIES
+    group: frozenset[str] = frozenset({"CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT"})
     ready_after_s: float = 0.0
     topology_key: str = ZONE
     capacity: dict[str, int] = field(default_factory=dict)
@@ -215,6 +218,7 @@ class FakeDriver:
     without_creation_time: bool = False
     volumes: dict[str, csi.Volume] = field(default_factory=dict)
     snapshots: dict[str, csi.Snapshot] = field(default_factory=dict)
+    groups: dict[str, csi.VolumeGroupSnapshot] = field(default_factory=dict)
     script: dict[str, list[Any]] = field(default_factory=dict)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     cuts: Counter[str] = field(default_factory=Counter)
@@ -294,6 +298,57 @@ class FakeDriver:
     def _ListSnapshots(self, request: csi.ListSnapshotsRequest) -> Any:
         found = [self._current(item) for item in self.snapshots.values() if item.snapshot_id == request.snapshot_id]
         return csi.ListSnapshotsResponse(entries=[csi.ListSnapshotsEntry(snapshot=item) for item in found])
+
+    def _GroupControllerGetCapabilities(self, request: Any) -> Any:
+        rows = [csi.GroupControllerServiceCapability(rpc=csi.Rpc(type=item)) for item in sorted(self.group)]
+        return csi.GroupControllerGetCapabilitiesResponse(capabilities=rows)
+
+    def _shown(self, group: csi.VolumeGroupSnapshot) -> csi.VolumeGroupSnapshot:
+        members = [self._current(member) for member in group.snapshots]
+        shown = None if self.without_creation_time else group.creation_time
+        ready = all(member.ready_to_use for member in members)
+        return msgspec.structs.replace(group, snapshots=members, ready_to_use=ready, creation_time=shown)
+
+    def _CreateVolumeGroupSnapshot(self, request: csi.CreateVolumeGroupSnapshotRequest) -> Any:
+        group = self.groups.get(request.name)
+        if group is None:
+            self.cuts[request.name] += 1
+            identity = f"id-{request.name}-{self.cuts[request.name]}"
+            members = [
+                csi.Snapshot(
+                    size_bytes=10 << 30,
+                    snapshot_id=f"{identity}-{volume}",
+                    source_volume_id=volume,
+                    creation_time=self._now(),
+                    group_snapshot_id=identity,
+                )
+                for volume in request.source_volume_ids
+            ]
+            self.snapshots |= {member.snapshot_id: member for member in members}
+            group = csi.VolumeGroupSnapshot(group_snapshot_id=identity, snapshots=members, creation_time=self._now())
+            self.groups[request.name] = group
+        return csi.CreateVolumeGroupSnapshotResponse(group_snapshot=self._shown(group))
+
+    def _group_of(self, request: Any) -> str | None:
+        found = next((name for name, group in self.groups.items() if group.group_snapshot_id == request.group_snapshot_id), None)
+        if found is not None and {item.snapshot_id for item in self.groups[found].snapshots} != set(request.snapshot_ids):
+            raise CsiError(CsiCode.INVALID_ARGUMENT, "these are not the snapshots of the group")
+        return found
+
+    def _GetVolumeGroupSnapshot(self, request: csi.GetVolumeGroupSnapshotRequest) -> Any:
+        name = self._group_of(request)
+        if name is None:
+            raise CsiError(CsiCode.NOT_FOUND, f"no group snapshot {request.group_snapshot_id}")
+        return csi.GetVolumeGroupSnapshotResponse(group_snapshot=self._shown(self.groups[name]))
+
+    def _DeleteVolumeGroupSnapshot(self, request: csi.DeleteVolumeGroupSnapshotRequest) -> Any:
+        self.world.check_group_deletion(request.group_snapshot_id)
+        name = self._group_of(request)
+        if name is not None:
+            del self.groups[name]
+            for identity in request.snapshot_ids:
+                del self.snapshots[identity]
+        return csi.DeleteVolumeGroupSnapshotResponse()
 
     def _GetCapacity(self, request: csi.GetCapacityRequest) -> Any:
         segments = request.accessible_topology.segments if request.accessible_topology else {}
@@ -448,7 +503,7 @@ class World:
         budget = 200_000
         while budget:
             budget -= 1
-            if self._step():
+            if self.step():
                 continue
             due = self._next_due()
             if due is None or due > until:
@@ -485,7 +540,7 @@ class World:
         self._enqueue(process, process.decider.wake(self._now_ns))
         return True
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """One thing that can be done now: a watch event, a wake-up, the start of a pass, one intent of a pass."""
         moves: list[Callable[[], object]] = []
         for process in self.processes:
@@ -615,6 +670,14 @@ class World:
                 assert content.spec.deletionPolicy == "Delete", "I7: Retain"
                 assert content.status.volumeGroupSnapshotHandle is None, "I7: member"
 
+    def check_group_deletion(self, handle: str) -> None:
+        """I7 for groups: no DeleteVolumeGroupSnapshot while being-created is present, none for Retain."""
+        for content in self.api.list("VolumeGroupSnapshotContent"):
+            if content.status and content.status.volumeGroupSnapshotHandle == handle:
+                annotations = content.metadata.annotations or {}
+                assert "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-created" not in annotations, "I7: being created"
+                assert content.spec.deletionPolicy == "Delete", "I7: Retain"
+
     def end_state(self) -> dict[str, Any]:
         """Objects and backend without what depends on the moment."""
         state: dict[str, Any] = {}
@@ -626,6 +689,7 @@ class World:
         for driver in self.drivers.values():
             state[f"volumes of {driver.name}"] = sorted(driver.volumes)
             state[f"snapshots of {driver.name}"] = sorted(driver.snapshots)
+            state[f"groups of {driver.name}"] = sorted(driver.groups)
         return state
 
 
@@ -653,16 +717,25 @@ def check_invariants(world: World, *, orphans: Iterable[str] = ()) -> None:
     contents = world.api.list("VolumeSnapshotContent")
     claims = world.api.list("PersistentVolumeClaim")
     handles = {c.status.snapshotHandle for c in contents if c.status and c.status.snapshotHandle}
+    group_contents = world.api.list("VolumeGroupSnapshotContent")
+    lists = [c.status.volumeSnapshotInfoList or [] for c in group_contents if c.status and c.status.volumeGroupSnapshotHandle]
+    handles |= {entry.snapshotHandle for entries in lists for entry in entries}
+    given = [c.spec.source.groupSnapshotHandles for c in group_contents if c.spec.source.groupSnapshotHandles]
+    handles |= {handle for handles_of_group in given for handle in handles_of_group.volumeSnapshotHandles}
     for driver in world.drivers.values():
         assert all(count <= 1 for count in Counter(s.snapshot_id for s in driver.snapshots.values()).values()), "I1"
         backend = {snapshot.snapshot_id for snapshot in driver.snapshots.values()}
         assert backend - set(orphans) <= handles, f"I2: nobody holds {sorted(backend - handles)}"
+        groups = {group.group_snapshot_id for group in driver.groups.values()}
+        held = {c.status.volumeGroupSnapshotHandle for c in group_contents if c.status and c.status.volumeGroupSnapshotHandle}
+        assert groups - set(orphans) <= held, f"I2: nobody holds group {sorted(groups - held)}"
     for content in contents:
         guarded = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection" in finalizers_of(content)
         holds = bool(content.status and content.status.snapshotHandle)
         bound = bool(content.spec.volumeSnapshotRef.uid)
         assert guarded or not (holds and bound) or content.metadata.deletionTimestamp, f"I3: {content.metadata.name}"
         assert bound or not guarded, f"I5: {content.metadata.name} is guarded but not bound"
+    _check_groups(world, snapshots)
     by_name = {content.metadata.name: content for content in contents}
     for (namespace, name), snapshot in snapshots.items():
         if snapshot.status and snapshot.status.readyToUse:
@@ -687,13 +760,39 @@ def check_invariants(world: World, *, orphans: Iterable[str] = ()) -> None:
     _check_history(world)
 
 
+def _check_groups(world: World, snapshots: dict[tuple[str, str], Any]) -> None:
+    """I3-I5 for groups, and: a ready group has all its members; no member or member content outlives what it was made for."""
+    groups = {group.metadata.uid: group for group in world.api.list("VolumeGroupSnapshot")}
+    contents = {content.metadata.name: content for content in world.api.list("VolumeGroupSnapshotContent")}
+    for name, content in contents.items():
+        guarded = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection" in finalizers_of(content)
+        holds = bool(content.status and content.status.volumeGroupSnapshotHandle)
+        bound = bool(content.spec.volumeGroupSnapshotRef.uid)
+        assert guarded or not (holds and bound) or content.metadata.deletionTimestamp, f"I3: {name}"
+    for uid, group in groups.items():
+        if group.status and group.status.readyToUse:
+            content = contents.get(group.status.boundVolumeGroupSnapshotContentName or "")
+            assert content is not None and content.status and content.status.readyToUse, f"I4: group {group.metadata.name}"
+            wanted = len(content.status.volumeSnapshotInfoList or [])
+            members = [s for s in snapshots.values() if any(owner.uid == uid for owner in s.metadata.ownerReferences or [])]
+            assert len(members) >= wanted, f"group {group.metadata.name} has {len(members)} of {wanted} members"
+    for (_, name), snapshot in snapshots.items():
+        if "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection" in finalizers_of(snapshot):
+            owners = [owner.uid for owner in snapshot.metadata.ownerReferences or []]
+            assert any(uid in groups for uid in owners), f"I5: member {name} outlives its group"
+    for member in world.api.list("VolumeSnapshotContent"):
+        if member.spec.deletionPolicy == "Delete" and GROUP_MEMBER in (member.metadata.annotations or {}):
+            reference = member.spec.volumeSnapshotRef
+            assert (reference.namespace, reference.name) in snapshots, f"member content {member.metadata.name} outlives its snapshot"
+
+
 def _check_history(world: World) -> None:
     """I6: creationTime and handle of one object never change after they were set; a content's are only ever cleared."""
     seen: dict[tuple[str, str], Any] = {}
     for _, key, obj in world.api.history:
-        if key.kind not in ("VolumeSnapshot", "VolumeSnapshotContent") or obj.status is None:
+        if key.kind not in GUARDED_KINDS or obj.status is None:
             continue
-        for name in ("creationTime", "snapshotHandle"):
+        for name in ("creationTime", "snapshotHandle", "volumeGroupSnapshotHandle"):
             value = getattr(obj.status, name, None)
             if value is None:
                 continue

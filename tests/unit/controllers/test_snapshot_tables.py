@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from volsched.controllers import snapshot_group_tables as groups
 from volsched.controllers import snapshot_tables as tables
 from volsched.controllers.decision_table import DecisionTable, matches
 from volsched.controllers.snapshot_sidecar_table import CREATE_FINAL, SIDECAR, SidecarRow
@@ -18,7 +19,28 @@ TABLES = {
     "deletion": tables.DELETION,
     "content": tables.CONTENT,
     "sidecar": SIDECAR,
+    "group": groups.GROUP_TABLE,
+    "group ready": groups.GROUP_READY,
+    "group prebound": groups.GROUP_PREBOUND,
+    "group dynamic": groups.GROUP_DYNAMIC,
+    "group deletion": groups.GROUP_DELETION,
+    "group content": groups.GROUP_CONTENT_TABLE,
+    "group sidecar": groups.GROUP_SIDECAR,
 }
+UNORDERED = (
+    "entry",
+    "sync",
+    "ready",
+    "prebound",
+    "dynamic",
+    "content",
+    "group",
+    "group ready",
+    "group prebound",
+    "group dynamic",
+    "group deletion",
+    "group content",
+)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -31,7 +53,7 @@ def test_every_combination_meets_a_row_and_every_row_is_met(name: str) -> None:
     assert table.unreachable() == []
 
 
-@pytest.mark.parametrize("name", ["entry", "sync", "ready", "prebound", "dynamic", "content"])
+@pytest.mark.parametrize("name", UNORDERED)
 def test_rows_of_the_unordered_tables_do_not_overlap(name: str) -> None:
     table: DecisionTable[object] = TABLES[name]
     for facts in table.combinations():
@@ -85,3 +107,21 @@ def test_the_bound_finalizer_is_kept_exactly_while_a_content_has_to_go_first() -
         keeps = tables.DeletionStep.X6_KEEP_BOUND in plan
         assert keeps == (tables.DeletionStep.X4 in plan)
         assert tables.DeletionStep.X6 not in plan or facts["content"] is not tables.Counted.DELETE
+
+
+def test_no_group_is_created_at_the_driver_without_the_finalizer_and_none_kept_is_deleted_there() -> None:
+    for facts in groups.GROUP_SIDECAR.combinations():
+        row = groups.GROUP_SIDECAR.decide(**facts)
+        if row in (groups.GroupSidecarRow.P3, groups.GroupSidecarRow.P6):
+            assert facts["guarded"] and facts["volume_source"] and not facts["may_delete"]
+        if row is groups.GroupSidecarRow.P1:
+            assert facts["policy_delete"] and facts["handle"] and facts["may_delete"]
+
+
+def test_a_groups_bound_finalizer_is_kept_exactly_while_a_content_has_to_go_first() -> None:
+    for facts in groups.GROUP_DELETION.combinations():
+        plan = groups.GROUP_DELETION.decide(**facts)
+        if groups.GroupStep.D3 in plan:
+            assert groups.GroupStep.D5 not in plan and plan.index(groups.GroupStep.HALF_MADE) < plan.index(groups.GroupStep.D3)
+        if groups.GroupStep.D4 in plan:
+            assert (groups.GroupStep.D5 in plan) == (facts["content"] is not tables.Counted.DELETE)
