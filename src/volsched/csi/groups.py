@@ -85,41 +85,49 @@ class GroupService:
 
     def _cut(self, request: csi.CreateVolumeGroupSnapshotRequest, volumes: Sequence[VolumeRecord], ready_after_ns: int) -> GroupRecord:
         now_ns = self._storage.clock.now_ns() // 1000 * 1000
-        made: list[str] = []
-        try:
-            with self._state.change() as change:
-                group_snapshot_id = f"group-{change.draw('group'):04d}"
-                for volume in volumes:
-                    member = SnapshotRecord(
-                        ordinal=change.next_ordinal(),
-                        snapshot_id=f"snap-{change.draw('snapshot'):04d}",
-                        name="",
-                        source_volume_id=volume.volume_id,
-                        size_bytes=volume.capacity_bytes,
-                        created_ns=now_ns,
-                        ready_ns=now_ns + ready_after_ns,
-                        block=volume.block,
-                        topology=[dict(segments) for segments in volume.topology],
-                        group_snapshot_id=group_snapshot_id,
-                    )
-                    made.append(member.snapshot_id)
-                    self._storage.data.cut(member.snapshot_id, volume.volume_id)
-                    change.put(member)
-                group = GroupRecord(
+        with self._state.change() as change:
+            group_snapshot_id = f"group-{change.draw('group'):04d}"
+            members = [
+                SnapshotRecord(
                     ordinal=change.next_ordinal(),
-                    group_snapshot_id=group_snapshot_id,
-                    name=request.name,
-                    source_volume_ids=list(request.source_volume_ids),
-                    snapshot_ids=list(made),
+                    snapshot_id=f"snap-{change.draw('snapshot'):04d}",
+                    name="",
+                    source_volume_id=volume.volume_id,
+                    size_bytes=volume.capacity_bytes,
                     created_ns=now_ns,
-                    parameters=dict(request.parameters),
+                    ready_ns=now_ns + ready_after_ns,
+                    block=volume.block,
+                    topology=[dict(segments) for segments in volume.topology],
+                    group_snapshot_id=group_snapshot_id,
                 )
-                change.put(group)
+                for volume in volumes
+            ]
+            self._cut_bytes(members)
+            group = GroupRecord(
+                ordinal=change.next_ordinal(),
+                group_snapshot_id=group_snapshot_id,
+                name=request.name,
+                source_volume_ids=list(request.source_volume_ids),
+                snapshot_ids=[member.snapshot_id for member in members],
+                created_ns=now_ns,
+                parameters=dict(request.parameters),
+            )
+            for record in (*members, group):
+                change.put(record)
+        return group
+
+    def _cut_bytes(self, members: Sequence[SnapshotRecord]) -> None:
+        """The bytes of all members or of none. Once the records are on their way to the journal nothing may be taken away any more:
+        what was written although writing failed would then have no bytes."""
+        tried: list[str] = []
+        try:
+            for member in members:
+                tried.append(member.snapshot_id)
+                self._storage.data.cut(member.snapshot_id, member.source_volume_id)
         except BaseException:
-            for snapshot_id in made:
+            for snapshot_id in tried:
                 self._storage.data.remove(Ref("snapshots", snapshot_id))
             raise
-        return group
 
     # delete and read
 

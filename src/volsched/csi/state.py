@@ -367,8 +367,10 @@ class Change:
         self.drops[record.kind, record.key] = None
 
     def next_ordinal(self) -> int:
-        """The place of a new record in the order of creation."""
+        """The place of a new record in the order of creation. Kept apart from the record: no place is given twice, also when the last
+        record is gone and the driver starts again, so a page's token stays good."""
         self._ordinal += 1
+        self.put(CounterRecord(name="ordinal", value=self._ordinal, ordinal=self._ordinal))
         return self._ordinal
 
     def draw(self, name: str) -> int:
