@@ -132,7 +132,7 @@ class Scene:
         cpu = options.get("cpu", "8")
         self._add(make_node(name, zone=options.get("zone"), cpu=cpu, taints=taints, unschedulable="unschedulable" in options or None))
         limit = int(options["limit"]) if "limit" in options else None
-        self._add(make_csinode(name, drivers={driver: limit for driver in options.values_of("drivers", DRIVER)}))
+        self._add(make_csinode(name, drivers=dict.fromkeys(options.values_of("drivers", DRIVER), limit)))
 
     def _driver(self, name: str, options: Options) -> None:
         self._add(make_csidriver(name, storage_capacity="capacity" in options))
@@ -248,8 +248,8 @@ class Scene:
                 continue
             if assumed is None:
                 volume = f"pvc-{claim.metadata.name}"
-                size = claim.spec.resources.requests["storage"]
-                self._add(make_pv(volume, size=size, storage_class=claim.spec.storageClassName, zone=zone, claim=key, claim_uid=f"uid-{key}"))
+                size, storage_class = claim.spec.resources.requests["storage"], claim.spec.storageClassName
+                self._add(make_pv(volume, size=size, storage_class=storage_class, zone=zone, claim=key, claim_uid=f"uid-{key}"))
             else:
                 volume = assumed.metadata.name
                 self._add(with_metadata(assumed, resourceVersion=None))

@@ -1,4 +1,7 @@
-"""The scheduling scenarios in scheduling/*.txt, through every engine. VOLSCHED_REWRITE=1 writes what happened; read the diff, then commit it."""
+"""The scheduling scenarios in scheduling/*.txt, through every engine.
+
+VOLSCHED_REWRITE=1 writes what happened; read the diff, then commit it.
+"""
 
 from __future__ import annotations
 

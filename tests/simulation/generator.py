@@ -42,11 +42,12 @@ class Generator:
         self._capacity_objects = self._one_in(4)
         self._nodes = [f"n{number}" for number in range(self._pick((2, 3, 4, 5)))]
         self._local = self._one_in(2)
-        self._claims = [f"c{number}" for number in range(self._pick((2, 4, 6)))]
-        self._pods = [f"p{number}" for number in range(self._pick((2, 4, 6)))]
-        self._snapshots = [f"s{number}" for number in range(self._pick((1, 2, 4)))]
+        self._claims = [f"c{number}" for number in range(self._pick((2, 5, 9)))]
+        self._pods = [f"p{number}" for number in range(self._pick((2, 5, 9)))]
+        self._snapshots = [f"s{number}" for number in range(self._pick((1, 3, 5)))]
         self._classes: list[str] = []
         self._snapshot_classes: list[str] = []
+        self._likely: dict[str, dict[str, None]] = {}  # kind -> names that probably exist at this point of the story
 
     # chance
 
@@ -55,6 +56,21 @@ class Generator:
 
     def _one_in(self, count: int) -> bool:
         return self._chance.randrange(count) == 0
+
+    def _name(self, kind: str, pool: Sequence[str], *, present: bool) -> str:
+        """A name of the pool: mostly one that probably exists, or mostly one that does not."""
+        likely = self._likely.get(kind, {})
+        fitting = [name for name in pool if (name in likely) is present]
+        return str(self._pick(fitting if fitting and not self._one_in(6) else pool))
+
+    def _claim(self, *, present: bool = True) -> str:
+        return self._name("PersistentVolumeClaim", self._claims, present=present)
+
+    def _pod(self, *, present: bool = True) -> str:
+        return self._name("Pod", self._pods, present=present)
+
+    def _snapshot(self, *, present: bool = True) -> str:
+        return self._name("VolumeSnapshot", self._snapshots, present=present)
 
     # the story
 
@@ -90,6 +106,10 @@ class Generator:
         do: Entry = {"verb": verb, "kind": kind, "name": name} | more
         if body is not None:
             do["body"] = body
+        if verb == "create":
+            self._likely.setdefault(kind, {})[name] = None
+        elif verb == "delete":
+            self._likely.get(kind, {}).pop(name, None)
         entry: Entry = {"at": self._at, "do": do}
         if self._steps is not None:
             entry["steps"] = self._steps
@@ -119,7 +139,7 @@ class Generator:
     def _node(self, name: str) -> None:
         number = int(name[1:])
         zone = self._zones[number % len(self._zones)]
-        cpu = self._pick(("1", "2", "8"))
+        cpu = self._pick(("1", "4", "8"))
         room = {"cpu": cpu, "memory": "8Gi", "pods": "20"}
         status = {"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]}
         self._create("v1", "Node", name, metadata={"labels": {HOSTNAME: name, ZONE: zone}}, spec={}, status=status)
@@ -196,10 +216,11 @@ class Generator:
     def _action(self) -> None:
         # fmt: off
         actions: Sequence[tuple[int, Callable[[], None]]] = (
-            (16, self._create_claim), (8, self._delete_claim), (4, self._restore),
-            (16, self._create_pod), (8, self._delete_pod), (2, self._finish_pod),
-            (8, self._create_snapshot), (5, self._delete_snapshot), (2, self._import_snapshot), (3, self._edit_content),
+            (16, self._create_claim), (7, self._delete_claim), (7, self._restore),
+            (18, self._create_pod), (8, self._delete_pod), (2, self._finish_pod),
+            (10, self._create_snapshot), (5, self._delete_snapshot), (2, self._import_snapshot), (3, self._edit_content),
             (5, self._write), (3, self._edit_volume), (2, self._edit_claim), (4, self._edit_class), (4, self._edit_node), (1, self._force),
+            (2, self._register_volume), (2, self._edit_snapshot), (2, self._replace), (1, self._edit_driver),
         )
         # fmt: on
         draw = self._chance.randrange(sum(weight for weight, _ in actions))
@@ -210,32 +231,32 @@ class Generator:
                 return
 
     def _claim_spec(self) -> Entry:
-        modes = self._pick((["ReadWriteOnce"],) * 5 + (["ReadWriteMany"], ["ReadWriteOncePod"], ["ReadWriteOnce", "ReadOnlyMany"]))
+        modes = self._pick((["ReadWriteOnce"],) * 8 + (["ReadWriteMany"], ["ReadWriteOncePod"], ["ReadWriteOnce", "ReadOnlyMany"]))
         spec: Entry = {"accessModes": modes, "resources": {"requests": {"storage": self._pick(("1Gi", "5Gi", "5Gi", "10Gi"))}}}
-        storage_class = self._pick((*self._classes, "wffc", "wffc", "imm", None, "", "missing"))
+        storage_class = self._pick((*self._classes, *("wffc", "imm") * 5, None, "", "missing"))
         if storage_class is not None:
             spec["storageClassName"] = storage_class
-        if self._one_in(10):
+        if self._one_in(12):
             spec["volumeMode"] = "Block"
-        if self._local and self._one_in(12):
+        if self._local and self._one_in(20):
             spec["volumeName"] = "local-0"
         return spec
 
     def _create_claim(self) -> None:
-        self._create("v1", "PersistentVolumeClaim", self._pick(self._claims), "default", spec=self._claim_spec())
+        self._create("v1", "PersistentVolumeClaim", self._claim(present=False), "default", spec=self._claim_spec())
 
     def _restore(self) -> None:
         spec = self._claim_spec()
         spec["resources"] = {"requests": {"storage": self._pick(("5Gi", "10Gi"))}}
         if self._one_in(3):
-            spec["dataSource"] = {"kind": "PersistentVolumeClaim", "name": self._pick(self._claims)}
+            spec["dataSource"] = {"kind": "PersistentVolumeClaim", "name": self._claim()}
         else:
-            source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": self._pick(self._snapshots)}
+            source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": self._snapshot()}
             spec["dataSource"] = source
-        self._create("v1", "PersistentVolumeClaim", self._pick(self._claims), "default", spec=spec)
+        self._create("v1", "PersistentVolumeClaim", self._claim(present=False), "default", spec=spec)
 
     def _delete_claim(self) -> None:
-        self._do("delete", "PersistentVolumeClaim", self._pick(self._claims), namespace="default")
+        self._do("delete", "PersistentVolumeClaim", self._claim(), namespace="default")
 
     def _edit_claim(self) -> None:
         body = self._pick(
@@ -245,17 +266,17 @@ class Generator:
                 {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}},
             )
         )
-        self._do("patch", "PersistentVolumeClaim", self._pick(self._claims), body, namespace="default")
+        self._do("patch", "PersistentVolumeClaim", self._claim(), body, namespace="default")
 
     def _create_pod(self) -> None:
-        name = self._pick(self._pods)
-        claims = {self._pick(self._claims) for _ in range(self._pick((1, 1, 1, 2, 3)))}
+        name = self._pod(present=False)
+        claims = {self._claim() for _ in range(self._pick((1, 1, 1, 1, 2, 3)))}
         volumes: list[Entry] = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in sorted(claims)]
         if self._one_in(8):
             volumes.append({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": self._claim_spec()}}})
         container = {"name": "main", "image": "app", "resources": {"requests": {"cpu": self._pick(("0", "300m", "900m"))}}}
         spec: Entry = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": self._pick((0, 30))}
-        if self._one_in(6):
+        if self._one_in(8):
             spec["nodeSelector"] = {ZONE: self._pick(self._zones)}
         if self._one_in(8):
             spec["priority"] = self._pick((10, 100))
@@ -263,25 +284,25 @@ class Generator:
 
     def _delete_pod(self) -> None:
         more: Entry = {"grace": 0} if self._one_in(3) else {}
-        self._do("delete", "Pod", self._pick(self._pods), namespace="default", **more)
+        self._do("delete", "Pod", self._pod(), namespace="default", **more)
 
     def _finish_pod(self) -> None:
         running = {"status": {"phase": "Running"}}
-        self._do("patch-status", "Pod", self._pick(self._pods), {"status": {"phase": "Succeeded"}}, namespace="default", **{"if": running})
+        self._do("patch-status", "Pod", self._pod(), {"status": {"phase": "Succeeded"}}, namespace="default", **{"if": running})
 
     def _create_snapshot(self) -> None:
-        spec: Entry = {"source": {"persistentVolumeClaimName": self._pick(self._claims)}}
-        snapshot_class = self._pick((*self._snapshot_classes, "snap", None, "missing"))
+        spec: Entry = {"source": {"persistentVolumeClaimName": self._claim()}}
+        snapshot_class = self._pick((*self._snapshot_classes, *("snap",) * 4, None, "missing"))
         if snapshot_class is not None:
             spec["volumeSnapshotClassName"] = snapshot_class
-        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", self._pick(self._snapshots), "default", spec=spec)
+        self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", self._snapshot(present=False), "default", spec=spec)
 
     def _delete_snapshot(self) -> None:
-        self._do("delete", "VolumeSnapshot", self._pick(self._snapshots), namespace="default")
+        self._do("delete", "VolumeSnapshot", self._snapshot(), namespace="default")
 
     def _import_snapshot(self) -> None:
         """A content made by hand for a snapshot that may be in the backend, and a VolumeSnapshot that names it."""
-        name, handle = self._pick(self._snapshots), f"snap-{1 + self._chance.randrange(3):04d}"
+        name, handle = self._snapshot(present=False), f"snap-{1 + self._chance.randrange(3):04d}"
         policy = self._pick(("Delete", "Retain", "Retain"))
         reference = {"name": name, "namespace": "default"}
         spec = {"deletionPolicy": policy, "driver": self._drivers[0], "source": {"snapshotHandle": handle}, "volumeSnapshotRef": reference}
@@ -290,7 +311,7 @@ class Generator:
         self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", name, "default", spec={"source": source})
 
     def _content(self) -> str:
-        name = self._pick(self._snapshots)
+        name = self._snapshot()
         return self._pick((f"imported-{name}", f"snapcontent-<uid:VolumeSnapshot/{name}>", f"snapcontent-<uid:VolumeSnapshot/{name}#2>"))
 
     def _edit_content(self) -> None:
@@ -301,10 +322,10 @@ class Generator:
 
     def _write(self) -> None:
         body = {self._pick(("x", "y", "z")): f"{self._chance.randrange(10**6)}"}
-        self._do("write", "PersistentVolumeClaim", self._pick(self._claims), body, namespace="default")
+        self._do("write", "PersistentVolumeClaim", self._claim(), body, namespace="default")
 
     def _volume(self) -> str:
-        name = self._pick(self._claims)
+        name = self._claim()
         uid = f"<uid:PersistentVolumeClaim/{name}{self._pick(('', '', '#2'))}>"
         return self._pick(("local-0", f"pvc-{uid}", f"pvc-{uid}"))
 
@@ -317,6 +338,56 @@ class Generator:
             self._do("patch", "PersistentVolume", name, {"spec": {"claimRef": None}}, **{"if": released})
         else:
             self._do("delete", "PersistentVolume", name)
+
+    def _register_volume(self) -> None:
+        """A PersistentVolume made by hand for a volume that the backend may have, for anybody or for one claim."""
+        number = 1 + self._chance.randrange(4)
+        spec: Entry = {
+            "capacity": {"storage": self._pick(("5Gi", "10Gi"))},
+            "accessModes": self._pick((["ReadWriteOnce"], ["ReadWriteOnce", "ReadWriteMany"])),
+            "persistentVolumeReclaimPolicy": self._pick(("Retain", "Delete")),
+            "storageClassName": self._pick(("wffc", "imm", "")),
+            "csi": {"driver": self._drivers[0], "volumeHandle": f"spare-{number}"},
+        }
+        if self._one_in(2):
+            spec["claimRef"] = {"namespace": "default", "name": self._pick(self._claims)}
+        self._create("v1", "PersistentVolume", f"spare-{number}", spec=spec)
+
+    def _edit_snapshot(self) -> None:
+        body = {"spec": {"volumeSnapshotClassName": self._pick((*self._snapshot_classes, "missing"))}}
+        self._do("patch", "VolumeSnapshot", self._snapshot(), body, namespace="default")
+
+    def _replace(self) -> None:
+        """Something is deleted and made again under its name at once, or a few steps later."""
+        what = self._pick(("claim", "pod", "snapshot"))
+        if what == "claim":
+            self._delete_claim()
+            self._again("PersistentVolumeClaim", self._create_claim)
+        elif what == "pod":
+            self._delete_pod()
+            self._again("Pod", self._create_pod)
+        else:
+            self._delete_snapshot()
+            self._again("VolumeSnapshot", self._create_snapshot)
+
+    def _again(self, kind: str, create: Callable[[], None]) -> None:
+        name = self._timeline[-1]["do"]["name"]
+        self._steps = self._pick(STEPS)
+        create()
+        made = self._timeline[-1]["do"]
+        assert made["kind"] == kind
+        made["name"] = made["body"]["metadata"]["name"] = name
+
+    def _edit_driver(self) -> None:
+        """Attach limits and registrations change, drivers leave a node and come back."""
+        node = self._pick(self._nodes)
+        if self._one_in(2):
+            self._do("patch", "CSINode", node, {"spec": {"drivers": []}})
+        else:
+            entry: Entry = {"name": self._drivers[0], "nodeID": f"id-{node}", "topologyKeys": [ZONE]}
+            if self._limit:
+                entry["allocatable"] = {"count": self._limit}
+            self._do("patch", "CSINode", node, {"spec": {"drivers": [entry]}})
 
     def _edit_class(self) -> None:
         what = self._pick(("delete", "make", "default", "delete-snapshot", "make-snapshot"))
