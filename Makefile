@@ -98,5 +98,4 @@ clean: ## remove everything that was built
 	rm -rf $(VENV) build
 
 proto: $(VENV)/.stamp-dev-tools ## generate src/volsched/csi/_pb from csi.proto
-	@$(BIN)/python -m grpc_tools.protoc -Isrc/volsched/csi --python_out=src/volsched/csi/_pb --pyi_out=src/volsched/csi/_pb \
-	  --grpc_python_out=src/volsched/csi/_pb src/volsched/csi/csi.proto
+	@$(BIN)/python -m grpc_tools.protoc -Ivolsched/csi/_pb=src/volsched/csi --python_out=src --pyi_out=src volsched/csi/_pb/csi.proto

@@ -42,7 +42,8 @@ def csi() -> None:
     "--capacity",
     multiple=True,
     metavar="ZONE=SIZE",
-    help="Room in a zone, like a=10Gi; =10Gi without zones. Zones not named are unlimited. May be repeated.",
+    help="Room in a zone, like a=10Gi, or in a pool there, fast@a=10Gi, which class parameter `pool` names; =10Gi without zones. "
+    "Zones not named are unlimited. May be repeated.",
 )
 @click.option(
     "--mutable-parameters",

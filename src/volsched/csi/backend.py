@@ -294,10 +294,10 @@ class FakeDriver:
         with self._lock:
             return self.data.digest(Ref("snapshots", self._storage.snapshot(snapshot_id).snapshot_id))
 
-    def free_bytes(self, segments: Mapping[str, str]) -> int:
+    def free_bytes(self, segments: Mapping[str, str], pool: str = "") -> int:
         """Bytes left in a segment's pool."""
         with self._lock:
-            return self._storage.free_bytes(segments)
+            return self._storage.free_bytes(segments, pool)
 
     # state as data
 

@@ -19,6 +19,7 @@ ZONE_KEY: Final = "topology.kubernetes.io/zone"
 ZONAL_DRIVER: Final = "zonal.csi.volsched.dev"
 FULL_DRIVER: Final = "full.csi.volsched.dev"
 
+POOL_MARK: Final = "@"  # in no topology value
 GIB: Final = 1 << 30
 # What a pool without a configured size says it has left: more than any claim asks for, small enough to be added up.
 UNLIMITED_BYTES: Final = 1 << 50
@@ -65,6 +66,7 @@ class DriverProfile:
     group_scope: Literal["anywhere", "topology"] = "anywhere"
 
     # Bytes per segment, by its values joined with "/" in the order of `topology_keys` ("" without topology). Not named: unlimited.
+    # Several pools a segment: `POOL@SEGMENT`; the class parameter `pool` names one, which is only where it is named here.
     capacity: Mapping[str, int] = field(default_factory=dict)
     default_bytes: int = GIB  # size of a volume for which none is asked
     max_bytes: int = 0  # largest volume, 0 = no limit
@@ -88,8 +90,9 @@ class DriverProfile:
         if not self.topology_keys:
             known = {""}
         for name, size in self.capacity.items():
-            if known is not None and name not in known:
-                raise InputError(f"driver {self.name}: capacity names {name!r}, which is none of {sorted(known)}")
+            segment = split_pool(name)[1]
+            if known is not None and segment not in known:
+                raise InputError(f"driver {self.name}: capacity names {segment!r}, which is none of {sorted(known)}")
             if size < 0:
                 raise InputError(f"driver {self.name}: capacity of {name!r} is {size}, has to be 0 or more bytes")
 
@@ -98,9 +101,21 @@ class DriverProfile:
         """Whether volumes are reachable from some places only."""
         return "VOLUME_ACCESSIBILITY_CONSTRAINTS" in self.services
 
+    @property
+    def pools(self) -> list[str]:
+        """The pools by name, sorted; `""` is that of segments named without a pool. Empty = the driver has none to tell apart."""
+        found = sorted({split_pool(name)[0] for name in self.capacity})
+        return [] if found == [""] else found
+
     def segment_text(self, segments: Segments) -> str:
         """The name of a segment in `capacity` and in messages: its values in the order of the keys."""
         return "/".join(segments.get(key, "") for key in self.topology_keys)
+
+
+def split_pool(name: str) -> tuple[str, str]:
+    """(pool, segment) of a key of `capacity`."""
+    pool, _, segment = name.rpartition(POOL_MARK)
+    return pool, segment
 
 
 def check_driver_name(name: str) -> None:

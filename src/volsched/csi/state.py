@@ -78,6 +78,7 @@ class VolumeRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     content_source: VolumeContentSource | None = None
     topology: list[dict[str, str]] = []
     inline: bool = False
+    pool: str = ""  # of its segments; "" when the driver has none to tell apart
     publications: dict[str, Publication] = {}  # by node
     stagings: list[Staging] = []
     mounts: list[Mount] = []
@@ -189,7 +190,7 @@ class DriverState:
         self._names: dict[tuple[str, str], str] = {}
         self._snapshots_of: dict[str, dict[str, None]] = {}
         self._restored_from: dict[str, dict[str, None]] = {}
-        self._used: dict[SegmentKey, int] = {}
+        self._used: dict[tuple[SegmentKey, str], int] = {}
         self._attached: dict[str, dict[str, None]] = {}
         self._targets: dict[tuple[str, str], str] = {}
         self._ordinal = 0
@@ -240,9 +241,9 @@ class DriverState:
         """Id of the volume published at a path of a node."""
         return self._targets.get((node_id, target))
 
-    def used_bytes(self, segments: Mapping[str, str]) -> int:
-        """Bytes of the volumes that take room in exactly this segment."""
-        return self._used.get(segment_key(segments), 0)
+    def used_bytes(self, segments: Mapping[str, str], pool: str = "") -> int:
+        """Bytes of the volumes that take room in this pool of exactly this segment."""
+        return self._used.get((segment_key(segments), pool), 0)
 
     # writing
 
@@ -343,7 +344,7 @@ class DriverState:
 
     def _account(self, record: VolumeRecord, size: int) -> None:
         for segments in record.topology or ({},):
-            key = segment_key(segments)
+            key = (segment_key(segments), record.pool)
             self._used[key] = self._used.get(key, 0) + size
 
 

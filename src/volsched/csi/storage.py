@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from volsched.api.csi import TopologyRequirement
-from volsched.csi.checks import not_found
+from volsched.csi.checks import invalid, not_found
 from volsched.csi.data import Ref, VolumeData
-from volsched.csi.profile import UNLIMITED_BYTES, DriverProfile, Segments
+from volsched.csi.profile import POOL_MARK, UNLIMITED_BYTES, DriverProfile, Segments
 from volsched.csi.state import DriverState, GroupRecord, NodeRecord, SnapshotRecord, VolumeRecord
 from volsched.csi.topology import covers, reaches
 from volsched.errors import CsiCode, CsiError
@@ -97,13 +97,30 @@ class Storage:
                 found.append(node.segments)
         return found
 
-    def limit_bytes(self, segments: Segments) -> int | None:
-        """Size of a segment's pool, None = unlimited."""
-        return self.profile.capacity.get(self.profile.segment_text(segments))
+    def pool_of(self, parameters: Mapping[str, str]) -> str:
+        """The pool that class parameters ask for. Raises INVALID_ARGUMENT for one there is not."""
+        pools = self.profile.pools
+        asked = parameters.get("pool", "")
+        if not pools:
+            return ""
+        if asked not in pools:
+            known = ", ".join(pool for pool in pools if pool)
+            raise invalid(f"parameter pool is {asked!r}, pools are {known}" if asked else f"parameter pool is required: {known}")
+        return asked
 
-    def free_bytes(self, segments: Segments) -> int:
-        limit = self.limit_bytes(segments)
-        return UNLIMITED_BYTES if limit is None else max(0, limit - self.state.used_bytes(segments))
+    def limit_bytes(self, segments: Segments, pool: str = "") -> int | None:
+        """Size of a segment's pool, None = unlimited."""
+        text = self.profile.segment_text(segments)
+        # a pool with a name is there only where it has a size
+        return self.profile.capacity.get(f"{pool}{POOL_MARK}{text}", 0) if pool else self.profile.capacity.get(text)
+
+    def free_bytes(self, segments: Segments, pool: str = "") -> int:
+        limit = self.limit_bytes(segments, pool)
+        return UNLIMITED_BYTES if limit is None else max(0, limit - self.state.used_bytes(segments, pool))
+
+    def free_text(self, segments: Segments, pool: str) -> str:
+        """The same for messages: `5 bytes free`, `5 bytes free in pool fast`."""
+        return f"{self.free_bytes(segments, pool)} bytes free{' in pool ' + pool if pool else ''}"
 
     def grow(self, volume: VolumeRecord, size_bytes: int) -> None:
         """Check that a volume may grow to a size, and grow its bytes; the record is the caller's to change."""
@@ -112,12 +129,10 @@ class Storage:
             raise CsiError(CsiCode.OUT_OF_RANGE, f"{size_bytes} bytes are asked, the largest volume has {largest}")
         more = size_bytes - volume.capacity_bytes
         for segments in volume.topology or [{}]:
-            if self.free_bytes(segments) < more:
-                where = self.profile.segment_text(segments)
-                raise CsiError(
-                    CsiCode.RESOURCE_EXHAUSTED,
-                    f"{more} more bytes are asked, {self.free_bytes(segments)} are free{' in ' + where if where else ''}",
-                )
+            free = self.free_bytes(segments, volume.pool)
+            if free < more:
+                where = " of ".join(part for part in (volume.pool and f"pool {volume.pool}", self.profile.segment_text(segments)) if part)
+                raise CsiError(CsiCode.RESOURCE_EXHAUSTED, f"{more} more bytes are asked, {free} are free{' in ' + where if where else ''}")
         self.data.resize(volume.volume_id, size_bytes)
 
     def source_reaches(self, topologies: Sequence[Segments], segments: Segments) -> bool:

@@ -14,7 +14,7 @@ from volsched.csi import checks, topology
 from volsched.csi.data import Ref
 from volsched.csi.health import condition_of
 from volsched.csi.paging import page_of
-from volsched.csi.profile import UNLIMITED_BYTES, Segments
+from volsched.csi.profile import UNLIMITED_BYTES, Segments, split_pool
 from volsched.csi.state import VolumeRecord
 from volsched.csi.storage import Storage
 from volsched.errors import CsiCode, CsiError
@@ -44,6 +44,7 @@ class VolumeService:
         if request.mutable_parameters and "MODIFY_VOLUME" not in profile.controller:
             raise checks.invalid("mutable_parameters need the capability MODIFY_VOLUME")
         checks.check_parameters(profile.mutable_parameters, request.mutable_parameters, "mutable parameter")
+        pool = self._storage.pool_of(request.parameters)
         required, limit = checks.check_range(request.capacity_range)
         checks.fail_if_asked(request.parameters)
 
@@ -55,7 +56,7 @@ class VolumeService:
         source, source_block, source_topology, smallest = self._source(request.volume_content_source)
         block = request.volume_capabilities[0].block is not None
         size = self._size(required, limit, smallest=smallest)
-        places = self._place(request.accessibility_requirements, size, source_topology, source)
+        places = self._place(request.accessibility_requirements, size, pool, source_topology, source)
         with self._state.change() as change:
             record = VolumeRecord(
                 ordinal=change.next_ordinal(),
@@ -69,6 +70,7 @@ class VolumeService:
                 mutable_parameters=dict(request.mutable_parameters),
                 content_source=request.volume_content_source,
                 topology=[dict(segments) for segments in places],
+                pool=pool,
             )
             self._storage.data.create(record.volume_id, block=block, size_bytes=size, source=source)
             change.put(record)
@@ -137,20 +139,20 @@ class VolumeService:
         return size
 
     def _place(
-        self, requirement: csi.TopologyRequirement | None, size: int, source_topology: list[dict[str, str]], source: Ref | None
+        self, requirement: csi.TopologyRequirement | None, size: int, pool: str, source_topology: list[dict[str, str]], source: Ref | None
     ) -> list[Segments]:
         storage, profile = self._storage, self._profile
         if not profile.topology:
-            if storage.free_bytes({}) < size:
-                raise CsiError(CsiCode.RESOURCE_EXHAUSTED, f"{size} bytes are asked, {storage.free_bytes({})} are free")
+            if storage.free_bytes({}, pool) < size:
+                raise CsiError(CsiCode.RESOURCE_EXHAUSTED, f"{size} bytes are asked, {storage.free_text({}, pool)}")
             return []
         refused: dict[str, str] = {}
 
         def usable(segments: Segments) -> bool:
             if source is not None and not storage.source_reaches(source_topology, segments):
                 refused[profile.segment_text(segments)] = f"{source.name} cannot be read there"
-            elif storage.free_bytes(segments) < size:
-                refused[profile.segment_text(segments)] = f"{storage.free_bytes(segments)} bytes free"
+            elif storage.free_bytes(segments, pool) < size:
+                refused[profile.segment_text(segments)] = storage.free_text(segments, pool)
             else:
                 return True
             return False
@@ -232,6 +234,10 @@ class VolumeService:
         largest = self._profile.max_bytes or None
         if checks.unsupported(self._profile, request.volume_capabilities) is not None:
             return csi.GetCapacityResponse()
+        try:
+            pool = self._storage.pool_of(request.parameters)
+        except CsiError:
+            return csi.GetCapacityResponse()  # no volume can be made with these parameters
         known = list(self._storage.known_segments())
         term = request.accessible_topology.segments if request.accessible_topology is not None else {}
         if not self._profile.topology:
@@ -239,12 +245,13 @@ class VolumeService:
         elif not term:
             # without a known segment: the pools that have a size, else one that has none
             keys = self._profile.topology_keys
-            places = known or [dict(zip(keys, name.split("/"), strict=False)) for name in self._profile.capacity] or [{}]
+            sized = dict.fromkeys(split_pool(name)[1] for name in self._profile.capacity)
+            places = known or [dict(zip(keys, name.split("/"), strict=False)) for name in sized] or [{}]
         else:
             places = [segments for segments in known if topology.covers(segments, term)]
             if not places and self._profile.segments is None and sorted(term) == sorted(self._profile.topology_keys):
                 places = [term]
-        available = min(UNLIMITED_BYTES, sum(self._storage.free_bytes(segments) for segments in places))
+        available = min(UNLIMITED_BYTES, sum(self._storage.free_bytes(segments, pool) for segments in places))
         return csi.GetCapacityResponse(available_capacity=available, maximum_volume_size=largest)
 
     # change

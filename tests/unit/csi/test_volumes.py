@@ -290,3 +290,49 @@ def test_identity(any_world: World) -> None:
     assert [item.rpc.type for item in controller] == list(any_world.driver.profile.controller)
     node = any_world.call(csi.NodeGetCapabilitiesRequest(), node="n1").capabilities
     assert [item.rpc.type for item in node] == list(any_world.driver.profile.node)
+
+
+@pytest.mark.parametrize("transport", ["inprocess", "grpc"])
+def test_several_pools_a_segment(transport: str) -> None:
+    with world(transport, full(capacity={"fast@a": 4 * GIB, "slow@a": 9 * GIB, "slow@b": 2 * GIB})) as here:
+
+        def free(pool: str, *names: str) -> list[int]:
+            parameters = {"pool": pool} if pool else {}
+            found = [here.call(csi.GetCapacityRequest(accessible_topology=zone, parameters=parameters)) for zone in zones(*names)]
+            return [answer.available_capacity for answer in found]
+
+        assert free("fast", "a", "b", "c") == [4 * GIB, 0, 0]
+        assert free("slow", "a", "b", "c") == [9 * GIB, 2 * GIB, 0]
+        assert free("", "a") == free("none", "a") == [0]
+        here.refused(create("v"), CsiCode.INVALID_ARGUMENT, match="parameter pool is required: fast, slow")
+        here.refused(
+            create("v", parameters={"pool": "none"}), CsiCode.INVALID_ARGUMENT, match="parameter pool is 'none', pools are fast, slow"
+        )
+        volume = here.volume("v", size=3 * GIB, parameters={"pool": "fast"})
+        assert zones_of(volume) == ["a"]
+        assert (free("fast", "a"), free("slow", "a")) == ([GIB], [9 * GIB])
+        here.refused(
+            create("w", size=2 * GIB, parameters={"pool": "fast"}),
+            CsiCode.RESOURCE_EXHAUSTED,
+            match="a: 1073741824 bytes free in pool fast",
+        )
+        assert zones_of(here.volume("x", size=2 * GIB, requisite=["b", "a"], preferred=["b"], parameters={"pool": "slow"})) == ["b"]
+        here.refused(create("y", size=1, requisite=["b"], parameters={"pool": "slow"}), CsiCode.RESOURCE_EXHAUSTED)
+        grow = csi.ControllerExpandVolumeRequest(volume_id=volume.volume_id, capacity_range=csi.CapacityRange(required_bytes=5 * GIB))
+        here.refused(grow, CsiCode.RESOURCE_EXHAUSTED, match="1073741824 are free in pool fast of a")
+        here.call(csi.DeleteVolumeRequest(volume_id=volume.volume_id))
+        assert free("fast", "a") == [4 * GIB]
+        total = here.call(csi.GetCapacityRequest(parameters={"pool": "slow"})).available_capacity
+        assert total == 9 * GIB
+    # a driver without named pools knows no such parameter
+    with world(transport, full(capacity={"a": GIB})) as here:
+        assert here.volume("v", parameters={"pool": "any"}, requisite=["a"]).capacity_bytes == GIB
+
+
+def test_pools_beside_a_room_without_a_name() -> None:
+    with world(profile=full(zone_names=[], capacity={"": 2 * GIB, "fast@": GIB})) as here:
+        assert here.volume("v", size=2 * GIB).volume_id == "vol-0001"
+        here.refused(create("w", size=1), CsiCode.RESOURCE_EXHAUSTED, match="1 bytes are asked, 0 bytes free")
+        here.volume("w", size=GIB, parameters={"pool": "fast"})
+        here.refused(create("x", size=1, parameters={"pool": "fast"}), CsiCode.RESOURCE_EXHAUSTED, match="0 bytes free in pool fast")
+        assert (here.driver.free_bytes({}), here.driver.free_bytes({}, "fast")) == (0, 0)
