@@ -180,14 +180,16 @@ def _restoring(facts: Facts, snapshot: VolumeSnapshot) -> str:
     pending = [named(claim) for claim in facts.pending_restores(snapshot)]
     if pending:
         return f"{', '.join(pending)} is restored from it"
+    # a claim that is gone is still provisioned until the driver has answered finally; the content may be gone by then
     content = facts.contents.get(bound_content_name(snapshot))
-    handle = content_handle(content) if content is not None else ""
-    driver = content.spec.driver if content is not None else ""
-    for call in reversed(facts.cluster.csi_calls):
-        # a claim that is gone is still provisioned until the driver has answered finally
+    handle = content_handle(content) if content is not None else None
+    for call in facts.cluster.csi_calls:
         source = call.request.get("volumeContentSource", {}).get("snapshot", {}).get("snapshotId")
-        if handle and call.driver == driver and source == handle:
-            return "" if call.outcome == "OK" else f"CreateVolume {call.request.get('name')} last answered {call.outcome}"
+        if source is None or (handle is not None and source != handle):
+            continue
+        failing = facts.failing(call.driver, "CreateVolume", str(call.request.get("name")))
+        if failing:
+            return failing
     return ""
 
 

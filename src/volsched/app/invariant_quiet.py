@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightkube.models.core_v1 import PersistentVolume, Pod
+from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
 
-from volsched.api.edit import is_deleting, uid_of
+from volsched.api.edit import annotations_of, is_deleting, uid_of
 from volsched.api.kinds import meta
 from volsched.app.invariant_facts import (
     Backed,
@@ -39,6 +39,8 @@ from volsched.engine.decision import Decision
 from volsched.rules.selectors import SelectorError
 from volsched.rules.volumes import (
     ANN_BIND_COMPLETED,
+    ANN_SELECTED_NODE,
+    ANN_STORAGE_PROVISIONER,
     WAIT_FOR_FIRST_CONSUMER,
     access_modes_satisfied,
     claim_names,
@@ -165,8 +167,12 @@ def _silent(facts: Facts) -> Iterator[tuple[str, str]]:
     for claim in facts.claims.values():
         # a claim that names a volume that does not exist waits without a word upstream too
         named_volume_missing = bool(volume_of(claim)) and volume_of(claim) not in facts.volumes
-        if phase_of(claim) == "Pending" and not is_deleting(claim) and not named_volume_missing and not facts.cluster.events_of(claim):
+        if phase_of(claim) != "Pending" or is_deleting(claim) or named_volume_missing:
+            continue
+        if not facts.cluster.events_of(claim):
             yield "silence", f"{named(claim)} is Pending and no event says why"
+        elif _is_provisioned(facts, claim) and not _warned(facts, claim):
+            yield "silence", f"{named(claim)} is left to its provisioner, is Pending, and no warning says why"
     now_ns = facts.cluster.now_ns()
     for snapshot in facts.snapshots.values():
         content = facts.content_of(snapshot)
@@ -182,6 +188,19 @@ def _silent(facts: Facts) -> Iterator[tuple[str, str]]:
     for pod in facts.placed_pods:
         if phase_of(pod) in ("", "Pending") and not is_deleting(pod) and serves(facts.nodes.get(node_of(pod))) and not _warned(facts, pod):
             yield "silence", f"{named(pod)} is on node {node_of(pod)}, does not run, and no event says why"
+
+
+def _is_provisioned(facts: Facts, claim: PersistentVolumeClaim) -> bool:
+    """Whether a running driver was asked to make the claim's volume, and is not left out by a source only others can fill."""
+    annotations = annotations_of(claim)
+    provisioner = annotations.get(ANN_STORAGE_PROVISIONER, "")
+    storage_class = facts.classes.get(class_of(claim))
+    if storage_class is None or storage_class.provisioner != provisioner or not facts.runs(provisioner):
+        return False
+    if storage_class.volumeBindingMode == WAIT_FOR_FIRST_CONSUMER and not annotations.get(ANN_SELECTED_NODE):
+        return False
+    source = claim.spec.dataSourceRef if claim.spec else None
+    return source is None or source.kind in ("VolumeSnapshot", "PersistentVolumeClaim")
 
 
 def _pending_pods(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from volsched.api.edit import annotations_of, finalizers_of, is_deleting, labels_of
+from volsched.api.edit import annotations_of, finalizers_of, is_deleting, labels_of, uid_of
 from volsched.app.cluster import Cluster
 from volsched.app.invariant_facts import (
     Backed,
@@ -32,6 +32,7 @@ from volsched.app.invariant_facts import (
 )
 from volsched.app.invariant_history import Witness
 from volsched.app.invariant_quiet import quiet_violations
+from volsched.controllers.kubelet import Kubelet, serves
 from volsched.controllers.snapshot_names import is_ready
 from volsched.csi.checks import multi_node
 from volsched.rules.topology import pv_reachable
@@ -46,6 +47,7 @@ RULES: Final[Mapping[str, str]] = {
     "reachable":         "no pod is on a node that one of its volumes cannot be reached from",
     "attach-limit":      "no node has more volumes of a driver than its CSINode allows",
     "one-pod":           "a ReadWriteOncePod claim is used by one pod",
+    "mounted":           "a pod runs only while its volumes are mounted on its node",
     "one-node":          "a volume made for one node is attached to one node",
     "backend-kept":      "the driver has the volume behind every bound claim",
     "one-per-name":      "a driver has one volume and one snapshot of a name (I1)",
@@ -95,6 +97,7 @@ def _safety(facts: Facts, witness: Witness | None) -> Iterator[tuple[str, str]]:
     yield from _pods(facts)
     yield from _attach_limits(facts)
     yield from _attachments(facts)
+    yield from _mounts(facts)
     yield from _backend(facts)
     yield from _ready_chain(facts, witness)
 
@@ -160,6 +163,27 @@ def _attachments(facts: Facts) -> Iterator[tuple[str, str]]:
     for volume, where in nodes.items():
         if len(where) > 1:
             yield "one-node", f"{volume} is for one node and attached to {' and '.join(sorted(where))}"
+
+
+def _mounts(facts: Facts) -> Iterator[tuple[str, str]]:
+    if not any(isinstance(decider, Kubelet) for decider in facts.cluster.runner.deciders):
+        return
+    mounted = {
+        (Backed(name, volume.volume_id), mount.target)
+        for name, fake in facts.drivers.items()
+        for volume in fake.volumes()
+        for mount in volume.mounts
+    }
+    for pod in facts.placed_pods:
+        if phase_of(pod) != "Running" or is_deleting(pod) or not serves(facts.nodes.get(node_of(pod))):
+            continue
+        for claim, pv in facts.volumes_of(pod):
+            backing = backing_of(pv)
+            fake = facts.drivers.get(backing.driver) if backing is not None else None
+            if fake is None or backing is None or not fake.profile.node_service:
+                continue
+            if not any(volume == backing and uid_of(pod) in target for volume, target in mounted):
+                yield "mounted", f"{named(pod)} runs on node {node_of(pod)}, its {named(claim)} on {named(pv)} is not mounted for it"
 
 
 def _backend(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -124,6 +124,13 @@ def one_pod(world: World) -> None:
     world.create(make_pod("two", claims=["mine"], node="n2"))
 
 
+def mounted(world: World) -> None:
+    state = world.fake._storage.state
+    volume = state.volumes[world.volume().spec.csi.volumeHandle]
+    with state.change() as change:
+        change.put(replace(volume, mounts=[]))
+
+
 def one_node(world: World) -> None:
     world.stop()
     pv = world.volume()
@@ -275,6 +282,7 @@ BREAKS: dict[str, Callable[[World], None]] = {
         reachable,
         attach_limit,
         one_pod,
+        mounted,
         one_node,
         backend_kept,
         one_per_name,
