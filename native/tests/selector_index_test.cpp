@@ -1,85 +1,22 @@
 // SelectorIndex: node sets of selectors that stay right while nodes come, go and change their labels, against a scan of
 // all nodes with a matcher of its own.
 
-#include <algorithm>
-#include <cstdlib>
-
-#include "support.hpp"
-#include "volsched/selectors.hpp"
+#include "node_world.hpp"
 
 namespace volsched::test {
 namespace {
 
-using PlainLabels = std::map<std::string, std::string>;
-
-/// spec/scheduling.md 6.1 for labels whose numbers are small.
-bool plain_holds(const Expression& expression, const PlainLabels& labels) {
-  const auto found = labels.find(expression.key);
-  const bool has = found != labels.end();
-  const auto is_listed = [&] {
-    return std::find(expression.values.begin(), expression.values.end(), found->second) != expression.values.end();
-  };
-  const auto number = [](const std::string& text) -> std::optional<long> {
-    char* end = nullptr;
-    const long value = std::strtol(text.c_str(), &end, 10);
-    return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
-  };
-  switch (expression.op) {
-    case Op::kIn:
-      return has && is_listed();
-    case Op::kNotIn:
-      return !has || !is_listed();
-    case Op::kExists:
-      return has;
-    case Op::kDoesNotExist:
-      return !has;
-    case Op::kGt:
-      return has && number(found->second) && *number(found->second) > std::atol(expression.values[0].c_str());
-    case Op::kLt:
-      return has && number(found->second) && *number(found->second) < std::atol(expression.values[0].c_str());
-    case Op::kUnknown:
-      return false;
-  }
-  return false;
-}
-
-bool plain_matches(const SelectorText& selector, const PlainLabels& labels, const std::string& name) {
-  return std::any_of(selector.begin(), selector.end(), [&](const TermText& term) {
-    if (term.labels.empty() && term.fields.empty()) return false;
-    return std::all_of(term.labels.begin(), term.labels.end(),
-                       [&](const Expression& each) { return plain_holds(each, labels); }) &&
-           std::all_of(term.fields.begin(), term.fields.end(),
-                       [&](const Expression& each) { return plain_holds(each, {{"metadata.name", name}}); });
-  });
-}
-
 class SelectorIndexTest : public testing::Test {
  protected:
-  StringPool strings;
-  LabelIndex labels{strings};
-  SelectorIndex index;
-  std::size_t rows = 0;
+  NodeWorld world;
+  StringPool& strings = world.strings;
+  LabelIndex& labels = world.labels;
+  SelectorIndex& index = world.selectors;
 
-  NodeSelector read(const SelectorText& text) {
-    Packer to;
-    pack(to, text);
-    RowReader reader("selector", to.bytes());
-    return read_node_selector(reader, strings, labels.name_key(), FieldsAre::kCompared);
-  }
-  SelectorId intern(const SelectorText& text) { return index.intern(read(text), labels, strings); }
-  /// A node's labels by the steps the engine takes; no labels at all: the node is gone.
+  NodeSelector read(const SelectorText& text) { return world.read(text); }
+  SelectorId intern(const SelectorText& text) { return world.selector(text); }
   std::vector<SelectorChange> update(std::uint32_t row, const std::optional<PlainLabels>& plain) {
-    rows = std::max<std::size_t>(rows, row + 1);
-    for (std::size_t each = labels.live().size(); each < rows; ++each) labels.assign(node(each), {}, rows);
-    Labels fresh;
-    if (plain) {
-      fresh.push_back({labels.name_key(), strings.intern("n" + std::to_string(row))});
-      for (const auto& [key, value] : *plain) fresh.push_back({strings.intern(key), strings.intern(value)});
-      sort_labels(fresh);
-    }
-    index.begin_update(labels.of(NodeId(row)), labels);
-    labels.assign(NodeId(row), std::move(fresh), rows);
-    return index.finish_update(NodeId(row), labels, strings, rows);
+    return world.set_node(row, plain);
   }
 };
 
@@ -183,12 +120,8 @@ class SelectorChance {
 TEST_F(SelectorIndexTest, NodeSetsStayRightUnderRandomLabelUpdates) {
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
     SelectorChance chance(seed);
-    strings = StringPool();
-    labels = LabelIndex(strings);
-    index = SelectorIndex();
-    rows = 0;
+    world = NodeWorld();
     const std::uint32_t nodes = 3 + chance.dice.below32(seed % 2 == 0 ? 20 : 140);
-    std::map<std::uint32_t, PlainLabels> world;
     std::vector<std::pair<SelectorText, SelectorId>> selectors;
     for (int step = 0; step < 500; ++step) {
       if (selectors.size() < 60 && chance.dice.percent(20)) {
@@ -201,11 +134,6 @@ TEST_F(SelectorIndexTest, NodeSetsStayRightUnderRandomLabelUpdates) {
       std::map<SelectorId, bool> before;
       for (const auto& [text, id] : selectors) before[id] = index.nodes(id).contains(NodeId(row));
       const auto changes = update(row, fresh);
-      if (fresh) {
-        world[row] = *fresh;
-      } else {
-        world.erase(row);
-      }
       std::map<SelectorId, bool> told;
       for (const SelectorChange& change : changes) {
         ASSERT_EQ(change.row, NodeId(row));
@@ -223,8 +151,8 @@ TEST_F(SelectorIndexTest, NodeSetsStayRightUnderRandomLabelUpdates) {
       ASSERT_SOUND(index.validate(labels, strings));
       for (const auto& [text, id] : selectors) {
         Rows wanted;
-        for (const auto& [each, plain] : world) {
-          if (plain_matches(text, plain, "n" + std::to_string(each))) wanted.insert(each);
+        for (const auto& [each, plain] : world.plain) {
+          if (world.matches(text, each)) wanted.insert(each);
         }
         ASSERT_EQ(rows_of(index.nodes(id)), wanted) << "seed " << seed << " step " << step;
       }

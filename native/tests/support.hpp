@@ -285,7 +285,7 @@ struct VolumeText {
         .text(storage_class)
         .text(spec_class.value_or(storage_class))
         .nanos(capacity())
-        .i64(bytes);
+        .i64(bytes + (more_nanos > 0 ? 1 : 0));
     to.texts(access_modes).text(volume_mode).text(attributes_class).flag(claim.has_value());
     if (claim) to.text(claim->space).text(claim->name).text(claim->uid);
     to.text(phase).flag(is_deleting).pairs(labels);
