@@ -18,6 +18,7 @@ from volsched.api.kinds import key_of, meta
 from volsched.api.manifest import load_files
 from volsched.app.cluster import START_NS, Cluster
 from volsched.app.drivers import DriverSettings, profile_of
+from volsched.app.explain import Explainer
 from volsched.controllers.kubelet_mounts import node_root, publish_path
 from volsched.csi.backend import FakeDriver
 from volsched.csi.client import GrpcClient
@@ -42,6 +43,18 @@ class Outcome(NamedTuple):
     restored: str
     content_gone: bool
     local_node: str | None
+    local_message: str
+
+    def problems(self) -> list[str]:
+        """What did not come out as a story of this kind shall; empty when all did."""
+        checks = [
+            (self.snapshot_ready, "the snapshot is not ready to use"),
+            (self.restored == self.before, "the restored bytes are not those of the snapshot"),
+            (self.before != self.after, "the data was not overwritten after the snapshot"),
+            (self.content_gone, "the snapshot or its content is still there"),
+            (self.local_node is not None, f"the pod with local volumes is on no node: {self.local_message}"),
+        ]
+        return [text for good, text in checks if not good]
 
 
 class Narrator(NamedTuple):
@@ -110,13 +123,16 @@ def _drivers(story: Story, clock: VirtualClock, workdir: Path) -> Iterator[list[
         yield settings
 
 
-def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str], None], seed: int = 0) -> Outcome:
+def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str], None], seed: int = 0, engine: str = "native") -> Outcome:
     """Play the story of a folder; sockets, storage and mounts live under `workdir`."""
     story = Story(folder, warn=warn)
     chance = Chance(seed)("demo payload")
     kubelet_root = str(workdir / "kubelet" / "{node}")
     clock = VirtualClock(START_NS)
-    with _drivers(story, clock, workdir) as drivers, Cluster(seed=seed, drivers=drivers, kubelet_root=kubelet_root, clock=clock) as cluster:
+    with (
+        _drivers(story, clock, workdir) as drivers,
+        Cluster(seed=seed, engine=engine, drivers=drivers, kubelet_root=kubelet_root, clock=clock) as cluster,
+    ):
 
         def apply(chapter: str) -> None:
             for obj in story.objects(chapter):
@@ -137,6 +153,8 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
         apply("40")
         first_message = _message(cluster, pod)
         narrator.fact("pod", _state(cluster, pod))
+        for line in _why(cluster, pod):
+            narrator.fact("why", line)
 
         narrator.chapter("The class corrected, the pod created again")
         for obj in (pod, story.one("20", "StorageClass")):
@@ -186,16 +204,19 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
         content_gone = content_name is not None and content_name not in left and not cluster.list("VolumeSnapshot")
         narrator.fact("left", ", ".join(str(name) for name in left) or "no snapshot, no content")
 
-        narrator.chapter("Two local claims: one node has a fitting disk for each")
+        narrator.chapter("Two local claims of one pod")
         apply("80")
         apply("90")
         local_pod = story.one("90", "Pod")
         narrator.fact("pod", _state(cluster, local_pod))
+        for line in _why(cluster, local_pod):
+            narrator.fact("why", line)
         for obj in story.objects("90"):
             if key_of(obj).kind == "PersistentVolumeClaim":
                 narrator.fact("claim", _state(cluster, obj))
-        calls = len(cluster.csi_calls)
-        narrator.fact("calls", f"{calls} CSI calls over a unix socket, {cluster.progress()}")
+        elapsed_s = (cluster.now_ns() - cluster.start_ns) // 10**9
+        calls, writes = len(cluster.csi_calls), cluster.store.resource_version
+        narrator.fact("calls", f"{calls} CSI calls over a unix socket, {writes} writes, {elapsed_s // 60} minutes of virtual time")
         narrator.fact("run", cluster.run_hash())
         return Outcome(
             first_message=first_message,
@@ -206,7 +227,28 @@ def play(folder: Path, workdir: Path, narrator: Narrator, *, warn: Callable[[str
             restored=restored,
             content_gone=content_gone,
             local_node=cluster.current(local_pod).spec.nodeName,
+            local_message=_message(cluster, local_pod),
         )
+
+
+def _why(cluster: Cluster, pod: Any) -> Iterator[str]:
+    """What kept the claims of a pod that is not scheduled from being served, for the nodes that were refused for it."""
+    stored = cluster.current(pod)
+    if stored.spec.nodeName:
+        return
+    explanation = Explainer(cluster).explain(stored)
+    nodes = {node for row in explanation.refused if row.plugin == "VolumeBinding" for node in row.nodes}
+    for claim in explanation.claims:
+        for group in claim.groups:
+            concerned = [node for node in group.nodes if node in nodes]
+            if not concerned or group.fits:
+                continue
+            for candidate in group.candidates:
+                named = f"{candidate.kind} {candidate.name}: " if candidate.kind != "provisioner" else ""
+                yield f"{', '.join(concerned)}: {named}{'; '.join(refusal.text for refusal in candidate.refusals)}"
+            if not group.candidates:
+                yield f"{', '.join(concerned)}: no volume for claim {claim.claim} can be reached from there"
+    yield from explanation.notes
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,7 @@ from volsched.errors import CsiError, InputError
 from volsched.ports import CsiClient
 from volsched.store import Store
 
-CONNECT_TIMEOUT_S: Final = 2.0
+CONNECT_TIMEOUT_S: Final = 1.0
 CALL_TIMEOUT_S: Final = 10.0
 _ROOM: Final = "csi-endpoints"
 

@@ -226,5 +226,9 @@ def _tell_of_those_left(cluster: Cluster, targets: Sequence[_Target]) -> None:
             continue
         held = ", ".join(meta(obj).finalizers or ())
         users = cluster.pods_using(obj) if target.kind.name == "PersistentVolumeClaim" else ()
+        node = obj.spec.nodeName if target.kind.name == "Pod" else None
+        if node and cluster.store.raw(Key("Node", "", node)) is None:
+            warn(f"pod {target.name} is still being deleted, its node {node} is gone; --grace-period=0 removes it")
+            continue
         why = f", held by {held}" + (f" (in use by pod {', '.join(users)})" if users else "") if held else ""
         warn(f"{resource_type(target.kind)} {target.name} is still being deleted{why}")

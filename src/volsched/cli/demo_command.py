@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from volsched.cli import terminal
-from volsched.cli.common import warn
+from volsched.cli.common import engine_option, warn
 from volsched.cli.layout import wrapped
 from volsched.errors import InputError
 
@@ -26,9 +26,10 @@ def _shipped() -> Path:
 
 
 @click.command()
-@click.option("--story", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of manifests (10-*.yaml … 90-*.yaml).")
+@click.option("--story", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder of manifests (10-*.yaml … 90-*.yaml).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and of the bytes written.")
-def demo(story: Path | None, seed: int) -> None:
+@engine_option
+def demo(story: Path | None, seed: int, engine: str) -> None:
     """Play the main story: wrong zone, corrected, provisioned over a socket, snapshot, restore, local volumes."""
     try:
         from volsched.app.demo import Narrator, play
@@ -44,14 +45,21 @@ def demo(story: Path | None, seed: int) -> None:
         print(f"{'' if number == 1 else chr(10)}{terminal.shade(f'{number}. {title}', 'bold')}", flush=True)
 
     def fact(label: str, text: str) -> None:
-        how = "wait" if "Pending" in text else "good" if label in ("pod", "snapshot", "read back") else "dim" if label == "apply" else ""
+        how = (
+            "wait"
+            if "Pending" in text
+            else "good"
+            if label in ("pod", "snapshot", "read back")
+            else "dim"
+            if label in ("apply", "delete")
+            else ""
+        )
         first = f"   {label:<12} "
         print(terminal.shade(wrapped(text, terminal.width(), first=first, indent=" " * len(first)), how), flush=True)
 
     with tempfile.TemporaryDirectory(prefix="volsched-") as folder:
-        outcome = play(story or _shipped(), Path(folder), Narrator(chapter, fact), warn=warn, seed=seed)
-    good = outcome.restored == outcome.before != outcome.after and outcome.content_gone and outcome.snapshot_ready and outcome.local_node
-    if not good:
-        print(f"\nerror: the story did not end as it should: {outcome}", file=sys.stderr)
-        sys.exit(1)
+        problems = play(story or _shipped(), Path(folder), Narrator(chapter, fact), warn=warn, seed=seed, engine=engine).problems()
+    if problems:
+        sys.stdout.flush()
+        raise InputError(f"the story did not end well: {'; '.join(problems)}")
     print("\nThe restored bytes equal those of the snapshot. Try: volsched run -f examples/local-volumes")
