@@ -209,6 +209,9 @@ def _content_held_back(facts: Facts, content: VolumeSnapshotContent) -> str:
         if snapshot is not None and not is_deleting(snapshot):
             return f"{named(snapshot)} is not being deleted"
         if BEING_CREATED in annotations:
+            class_name = content.spec.volumeSnapshotClassName
+            if class_name and class_name not in facts.snapshot_classes:
+                return f"CreateSnapshot has to be repeated until it answers, and class {class_name} is missing"
             return facts.failing(driver, "CreateSnapshot", snapshot_name("snapshot", reference.uid or "", uid_length=-1))
         if snapshot is not None and facts.pending_restores(snapshot):
             return f"{named(snapshot)} is being restored"
