@@ -38,6 +38,7 @@ from volsched.controllers.kubelet_instant import InstantKubelet
 from volsched.controllers.kubelet_mounts import DEFAULT_ROOT
 from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
+from volsched.controllers.resizer import ExpandNotice
 from volsched.controllers.snapshot_common import SnapshotController
 from volsched.controllers.snapshot_group import GroupSnapshotController
 from volsched.engine.decision import TieBreak
@@ -206,6 +207,7 @@ class Cluster:
             AttachDetach(self.clock),
             SnapshotController(self.clock),
             GroupSnapshotController(self.clock),
+            ExpandNotice(),
             GarbageCollector(self.clock),
         ):
             self.runner.add(controller, priority=PRIORITY_CONTROLLER)

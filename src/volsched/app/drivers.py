@@ -19,8 +19,11 @@ from volsched.api.kinds import Json, Key, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.runner import Runner
 from volsched.controllers.attacher import Attacher
+from volsched.controllers.capabilities import EXPAND_VOLUME, MODIFY_VOLUME
+from volsched.controllers.modifier import VolumeModifier
 from volsched.controllers.provisioner import Provisioner
 from volsched.controllers.provisioner_options import ProvisionerOptions
+from volsched.controllers.resizer import Resizer
 from volsched.controllers.snapshot_group_sidecar import GROUP_SERVICE, GroupSnapshotSidecar
 from volsched.controllers.snapshot_sidecar import SnapshotSidecar
 from volsched.csi.backend import FakeDriver
@@ -204,6 +207,11 @@ class DriverHub:
         self._runner.add(SnapshotSidecar(self._clock, driver=name), priority=self._priority)
         if GROUP_SERVICE in settings.profile.services:
             self._runner.add(GroupSnapshotSidecar(self._clock, driver=name), priority=self._priority)
+        # what the node service of a driver elsewhere can do is for the resizer to ask
+        if settings.client is not None or EXPAND_VOLUME in {*settings.profile.controller, *settings.profile.node}:
+            self._runner.add(Resizer(self._clock, driver=name), priority=self._priority)
+        if MODIFY_VOLUME in settings.profile.controller:
+            self._runner.add(VolumeModifier(self._clock, driver=name), priority=self._priority)
         # also for a driver that cannot attach: it then marks attachments as attached without a call
         self._runner.add(Attacher(self._clock, driver=name), priority=self._priority)
 

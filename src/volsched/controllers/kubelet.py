@@ -28,6 +28,7 @@ from volsched.controllers.attach_detach import attached_on, attachment_name, in_
 from volsched.controllers.claim_users import ClaimUsers
 from volsched.controllers.csi_common import NS_PER_S, amend, time_of
 from volsched.controllers.decision_table import ANY, DecisionTable
+from volsched.controllers.kubelet_expansion import Expander, awaits_node
 from volsched.controllers.kubelet_instant import InstantKubelet
 from volsched.controllers.kubelet_mounter import FAILED_MOUNT, Mounter, device_of, devices_of
 from volsched.controllers.kubelet_mounts import DEFAULT_ROOT, Device, NodeDisks, publish_path, staging_path
@@ -49,7 +50,7 @@ class PodRow(enum.Enum):
     NOWHERE = "on no node"
     AWAY = "its node has no kubelet"
     START = "make it run"
-    STEADY = "runs"
+    STEADY = "runs: expand what has grown"
     STOP = "being deleted: unmount, remove it"
     CLEAN = "has ended: unmount"
     ENDED = "has ended, nothing mounted"
@@ -139,6 +140,7 @@ class Kubelet:
         self._view = View(self.kinds)
         self._users = ClaimUsers()
         self._mounter = Mounter(self._view, self._disks, root)
+        self._expander = Expander(clock, self._view, self._mounter)
         self._pods_by_node: dict[str, dict[tuple[str, str], None]] = {}
         self._waiting: dict[str, dict[WorkItem, int]] = {}  # node -> pods that wait for something, since when
         self._unmounted: set[str] = set()  # uids of pods whose volumes this process has unmounted for good
@@ -146,7 +148,7 @@ class Kubelet:
             PodRow.NOWHERE: self._leave,
             PodRow.AWAY: self._leave,
             PodRow.START: self._start_pod,
-            PodRow.STEADY: self._adopt,
+            PodRow.STEADY: self._serve,
             PodRow.STOP: self._stop,
             PodRow.CLEAN: self._clean,
             PodRow.ENDED: self._rest,
@@ -185,6 +187,8 @@ class Kubelet:
             yield from self._waiting.get(obj.spec.nodeName, ())
         elif event.kind == "PersistentVolumeClaim":
             yield from self._waiting_for_claim(event.key.namespace, name)
+            if awaits_node(obj):
+                yield from (_item(pod) for pod in self._users.of(event.key.namespace, name) if _is_running(pod))
         elif event.kind == "PersistentVolume":
             reference = obj.spec.claimRef if obj.spec else None
             if reference is not None:
@@ -276,6 +280,16 @@ class Kubelet:
         yield from ()
         return DONE
 
+    def _serve(self, subject: Incarnation) -> Steps[Done | Requeue]:
+        """A running pod: file systems of its volumes follow them."""
+        yield from self._adopt(subject)
+        for volume in volumes_of(subject.living, self._view):
+            if isinstance(volume, CsiVolume) and self._expander.is_due(subject.node, volume):
+                if self._mounter.is_busy(device_of(subject.node, volume)):
+                    return Requeue(after_s=BUSY_RETRY_S)
+                yield from self._expander.expand(subject.living, subject.node, volume, starting=False)
+        return DONE
+
     # start
 
     def _start_pod(self, subject: Incarnation) -> Steps[Done | Requeue]:
@@ -295,6 +309,8 @@ class Kubelet:
             if self._mounter.is_busy(device_of(subject.node, volume)):
                 return Requeue(after_s=BUSY_RETRY_S)
             yield from self._mounter.mount(pod, subject.node, volume, self._publish_context(subject.node, volume))
+            if self._expander.is_due(subject.node, volume):
+                yield from self._expander.expand(pod, subject.node, volume, starting=True)
         self._stop_waiting(subject)
         yield from self._write_status(pod, running_status(pod, self._now()))
         return DONE

@@ -7,6 +7,7 @@ Source: pkg/volume/csi/{csi_attacher,csi_mounter,csi_block,csi_client}.go; spec/
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,9 @@ from lightkube.models.storage_v1 import CSINode
 
 from volsched.api.csi import (
     AccessMode,
+    CapacityRange,
     MountVolume,
+    NodeExpandVolumeRequest,
     NodeGetCapabilitiesRequest,
     NodePublishVolumeRequest,
     NodeStageVolumeRequest,
@@ -26,7 +29,14 @@ from volsched.api.csi import (
 from volsched.api.edit import uid_of
 from volsched.api.kinds import key_of
 from volsched.cache.view import View
-from volsched.controllers.capabilities import SINGLE_NODE_MULTI_WRITER, STAGE_UNSTAGE_VOLUME, capability_of, csi_mode, rpc_types
+from volsched.controllers.capabilities import (
+    EXPAND_VOLUME,
+    SINGLE_NODE_MULTI_WRITER,
+    STAGE_UNSTAGE_VOLUME,
+    capability_of,
+    csi_mode,
+    rpc_types,
+)
 from volsched.controllers.csi_common import secret_data
 from volsched.controllers.kubelet_mounts import Device, Mount, NodeDisks, node_root, publish_path, staging_path
 from volsched.controllers.kubelet_volumes import CsiVolume, pod_context, volumes_of
@@ -70,6 +80,37 @@ class Mounter:
             if isinstance(volume, CsiVolume):
                 known = self._capabilities.get((volume.driver, node), frozenset({STAGE_UNSTAGE_VOLUME}))
                 yield self._mount_of(pod, node, volume, staged=self._is_staged_by(volume, known))
+
+    # expansion, which `kubelet_expansion` decides about
+
+    @contextlib.contextmanager
+    def held(self, device: Device) -> Iterator[None]:
+        """Keep other calls about the device away."""
+        self._busy.add(device)
+        try:
+            yield
+        finally:
+            self._busy.discard(device)
+
+    def can_expand(self, node: str, volume: CsiVolume) -> Steps[bool]:
+        """Whether the driver is registered on the node and grows file systems there."""
+        node_id = self._registered_id(node, volume.driver)
+        return node_id is not None and EXPAND_VOLUME in (yield from self._node_capabilities(node, volume.driver, node_id))
+
+    def expand_call(self, pod: Pod, node: str, volume: CsiVolume, *, size_bytes: int) -> Steps[Call]:
+        """The call that grows the file system of a volume mounted for a pod. Raises ReconcileError when its secret cannot be read."""
+        known = self._capabilities.get((volume.driver, node), frozenset())
+        mount = self._mount_of(pod, node, volume, staged=self._is_staged_by(volume, known))
+        csi = volume.volume.spec.csi if volume.volume and volume.volume.spec else None
+        request = NodeExpandVolumeRequest(
+            volume_id=volume.handle,
+            volume_path=mount.staging or mount.target,
+            staging_target_path=mount.staging,
+            capacity_range=CapacityRange(required_bytes=size_bytes),
+            volume_capability=self._capability(volume, multi_writer=SINGLE_NODE_MULTI_WRITER in known),
+            secrets=(yield from self._secrets(csi.nodeExpandSecretRef if csi else None)),
+        )
+        return Call(volume.driver, "NodeExpandVolume", request, node=mount.node_id, timeout_s=CALL_TIMEOUT_S)
 
     # mount
 
