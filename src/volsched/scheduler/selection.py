@@ -92,14 +92,17 @@ class Selector:
         rejecting = decision.rejecting_plugins()
         absent = decision.absent
         if promises:
-            refused = self._contested(pod, [*rejected, *decision.feasible()], promises)
+            # read now: the trials below count pods in and out, and a decision is not read across a change
+            feasible = decision.feasible()
+            chosen = self._chosen(pod, decision, state) if decision.node is not None and not self._extended else None
+            refused = self._contested(pod, [*rejected, *feasible], promises)
             if isinstance(refused, str):
                 return Selection(error=refused)
             rejected.update(refused)  # recorded in place of what the node alone would say
             rejecting |= {rejection.plugin for rejection in refused.values()}
-            if not refused and decision.node is not None and not self._extended:
-                return self._chosen(pod, decision, state)
-            left = [node for node in decision.feasible() if node not in refused]
+            if not refused and chosen is not None:
+                return chosen
+            left = [node for node in feasible if node not in refused]
             if left:
                 state = CycleState()
                 decision = self._decide(pod, left, state=state, extend=True)

@@ -10,6 +10,7 @@ from lightkube.models.policy_v1 import PodDisruptionBudget, PodDisruptionBudgetS
 
 from tests.builders import make_class, make_node, make_pod, make_pv, make_pvc, make_taint, when
 from tests.unit.scheduler.world import World
+from volsched.engine import Engine
 from volsched.errors import ApiError
 from volsched.ports import Delete, Emit, Patch
 from volsched.scheduler.plugins.default_preemption import Candidate, choose
@@ -294,3 +295,17 @@ def test_an_eviction_takes_lower_promises_back() -> None:
     assert victims(world) == ["lower", "low"]
     assert world.pod("mid").status.nominatedNodeName is None
     assert world.pod("web").status.nominatedNodeName == "n1"
+
+
+def test_a_choice_beside_promises_is_read_before_they_are_tried() -> None:
+    """The trials count the promised pods in and out; the native engine refuses to read a decision across that."""
+    nodes = [make_node("n1", cpu="4"), make_node("n2", cpu="4"), make_node("n3", cpu="4")]
+    world = World(*nodes, running("low", "n1", "4"), engine=Engine(), prefer=lambda pod, best: best[-1])
+    world.graceful = True
+    world.put(make_pod("web", cpu="1", priority=10, spec={"nodeSelector": {"kubernetes.io/hostname": "n1"}}))
+    world.run()
+    assert world.scheduler.queue.nominator.nodes() == ["n1"]
+    world.gone("Pod", "default/low")
+    world.put(make_pod("other", cpu="1", priority=10))
+    world.run()
+    assert world.node_of("other") == "n3"
