@@ -207,6 +207,11 @@ void bind_decision(py::module_& m) {
                                return self.decision.is_refused ? py::object(rejection_to_python(self.decision.refusal))
                                                                : py::object(py::none());
                              })
+      .def_property_readonly("absent",
+                             [](const HeldDecision& self) -> py::typing::Optional<PyRejection> {
+                               if (self.decision.narrowing.empty() || self.decision.is_refused) return py::none();
+                               return rejection_to_python({"", Code::kUnresolvable, {self.decision.absent_reason}, {}});
+                             })
       .def_property_readonly("generation", [](const HeldDecision& self) { return self.decision.generation; })
       .def_property_readonly("feasible_count", [](const HeldDecision& self) { return self.decision.feasible.count(); })
       .def("feasible",

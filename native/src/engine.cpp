@@ -114,7 +114,7 @@ std::size_t Engine::wanted(std::size_t nodes) const {
   return std::max(kNodesMin, nodes * percentage / 100);
 }
 
-void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered) {
+void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered, bool moves_on) {
   const std::vector<NodeId>& order = cluster.order.list();
   const std::size_t considered_count = considered.count();
   const std::size_t limit = wanted(considered_count);
@@ -146,7 +146,7 @@ void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered)
       seen.set(row);
       if (percentage_of_nodes_ < 100) decision.visited.push_back(row);
     }
-    if (percentage_of_nodes_ < 100 && cluster.node_count() > 0)
+    if (moves_on && percentage_of_nodes_ < 100 && cluster.node_count() > 0)
       next_start_ = (next_start_ + processed) % cluster.node_count();
     cycle.alive &= seen;
     for (Rejected& group : cycle.rejected) group.nodes &= seen;
@@ -188,7 +188,7 @@ Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector
   for (std::size_t at = 0; at < profile.size(); ++at) {
     if (!skipped[at]) profile[at]->filter(cycle);
   }
-  visit(cycle, decision, considered);
+  visit(cycle, decision, considered, only == nullptr);
   return decision;
 }
 

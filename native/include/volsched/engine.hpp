@@ -100,7 +100,8 @@ class Engine {
   Cycle& cycle_of(const Decision& decision);
   /// Whether the pod may go on to the filters; fills `skipped` by position in the profile.
   bool run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>& skipped, const NodeMask& given);
-  void visit(Cycle& cycle, Decision& decision, const NodeMask& considered);
+  /// `moves_on`: the next search begins where this one ends.
+  void visit(Cycle& cycle, Decision& decision, const NodeMask& considered, bool moves_on);
   [[nodiscard]] std::size_t wanted(std::size_t nodes) const;
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
   NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,

@@ -100,10 +100,8 @@ class NativeDecision:
 
     @property
     def absent(self) -> Rejection | None:
-        names = sorted(self.rejecting_plugins() & {"NodeAffinity", "NodeName"})
-        if not names or self._core.prefilter is not None:
-            return None
-        return Rejection("", protocol.UNRESOLVABLE, (f"node(s) didn't satisfy plugin(s) [{' '.join(names)}]",))
+        found = self._core.absent
+        return None if found is None else Rejection._make(found)
 
     def rejecting_plugins(self) -> frozenset[str]:
         return frozenset(self._core.rejecting_plugins())
