@@ -230,9 +230,12 @@ class Cluster:
         """Run until nothing is left but timers and one round of them (at most 10 minutes) brought nothing new; whether that was reached.
 
         An object that only returns to a state it was in before is nothing new: retries that lead nowhere do that for ever.
+        A state file takes the whole run as one transaction, unless drivers with a life of their own take part in it: a process that is
+        killed meanwhile leaves what was there before, and the next one runs it again.
         """
         self._begin()
-        idle = self.loop.run_until_idle(deadline_ns)
+        with contextlib.nullcontext() if self.drivers.external else self.store.batch():
+            idle = self.loop.run_until_idle(deadline_ns)
         self.store.save()
         return idle
 
