@@ -12,7 +12,8 @@ namespace volsched::bindings {
 
 namespace py = pybind11;
 
-// What goes to Python, typed for the stub. Names are built as Python objects, not as C++ strings first.
+// What goes to Python, with precise types for the .pyi file. Names are built as Python objects, not as C++ strings
+// first.
 template <class Item>
 using ManyOf = py::typing::Tuple<Item, py::ellipsis>;
 using PyOptionalText = py::typing::Optional<py::str>;
