@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ COMMANDS: Final = {
     "run": ("run", "Load manifests, run until idle, print what happened."),
     "verdict": ("verdict", "Decide recorded cases."),
 }
+_SHORT_WITH_EQUALS: Final = re.compile(r"^(-[A-Za-z])=", re.ASCII)  # -o=json, which kubectl takes and click does not
 INPUT_WRONG: Final = 1
 INTERNAL_ERROR: Final = 3
 INTERRUPTED: Final = 130
@@ -69,7 +71,8 @@ class _Commands(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, standalone_mode: bool = True, **extra: Any
     ) -> NoReturn:
         try:
-            code = super().main(args, prog_name or "volsched", standalone_mode=False, **extra)
+            words = [_SHORT_WITH_EQUALS.sub(r"\1", word) for word in (sys.argv[1:] if args is None else args)]
+            code = super().main(words, prog_name or "volsched", standalone_mode=False, **extra)
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)

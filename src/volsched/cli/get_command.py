@@ -68,7 +68,13 @@ class _Missing:
 @click.option("--show-labels", is_flag=True, help="Labels as a last column.")
 @click.option("--no-headers", is_flag=True, help="Leave the titles out.")
 @click.option("--ignore-not-found", is_flag=True, help="What is not there is no error.")
-@click.option("-o", "--output", type=_GetOutput(), help="Output format; wide shows more columns, and never cuts one.")
+@click.option(
+    "-o",
+    "--output",
+    type=_GetOutput(),
+    metavar="FORMAT",
+    help="wide (more columns, none cut), name, json, yaml, jsonpath=TEMPLATE or custom-columns=TITLE:PATH,...",
+)
 @namespace_options
 @state_option
 def get(

@@ -10,6 +10,7 @@ import click
 from volsched.app.rehearse import read_story
 from volsched.app.rehearse import rehearse as play
 from volsched.cli.common import engine_option
+from volsched.cli.progress import showing
 
 
 @click.command()
@@ -18,4 +19,7 @@ from volsched.cli.common import engine_option
 @engine_option
 def rehearse(story: Path, seed: int, engine: str) -> None:
     """Play STORY (JSON: timeline of actions and stages) on the virtual clock; print its stages, events and CSI calls as JSON."""
-    print(json.dumps(play(read_story(story), seed=seed, engine=engine, source=str(story)), ensure_ascii=False))
+    told = read_story(story)
+    with showing(f"playing {story}"):
+        outcome = play(told, seed=seed, engine=engine, source=str(story))
+    print(json.dumps(outcome, ensure_ascii=False))

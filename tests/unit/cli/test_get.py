@@ -48,7 +48,7 @@ def test_json_is_one_object_or_a_list(cluster: Shell) -> None:
     assert cluster.get("pod", "web")["kind"] == "Pod"
     assert [item["metadata"]["name"] for item in cluster.get("pods")["items"]] == ["stuck", "web"]
     assert [item["kind"] for item in cluster.get("pod/web", "node/n1")["items"]] == ["Pod", "Node"]
-    text = cluster("get", "pod", "web", "-o", "yaml").out
+    text = cluster("get", "pod", "web", "-o=yaml").out
     assert text.startswith("apiVersion: v1\nkind: Pod\n")
     assert 'creationTimestamp: "2026-01-01T00:00:00Z"' in text
 
