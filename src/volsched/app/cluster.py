@@ -36,6 +36,8 @@ from volsched.controllers.garbage import GarbageCollector
 from volsched.controllers.kubelet import Kubelet
 from volsched.controllers.kubelet_instant import InstantKubelet
 from volsched.controllers.kubelet_mounts import DEFAULT_ROOT
+from volsched.controllers.local_node_cleanup import LocalNodeCleanup
+from volsched.controllers.local_provisioner import LocalProvisioner
 from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
 from volsched.controllers.resizer import ExpandNotice
@@ -208,6 +210,8 @@ class Cluster:
             SnapshotController(self.clock),
             GroupSnapshotController(self.clock),
             ExpandNotice(),
+            LocalProvisioner(self.clock),
+            LocalNodeCleanup(self.clock),
             GarbageCollector(self.clock),
         ):
             self.runner.add(controller, priority=PRIORITY_CONTROLLER)
