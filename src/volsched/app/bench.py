@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def _is_json_lines(text: str) -> bool:
         return False
     try:
         return "kind" in json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -67,6 +68,8 @@ def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
         text = raw.decode("utf-8")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"cannot be read: {error}", source=str(path)) from error
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8: {error.reason} at byte {error.start}", source=str(path)) from error
     if not _is_json_lines(text):
@@ -78,7 +81,7 @@ def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
             continue
         try:
             value: Json = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"is not JSON: {error}", source=str(path), line=number) from error
         try:
             yield with_defaults(from_manifest(value, source=str(path), warn=warn))
@@ -91,7 +94,7 @@ def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None]) -
     nodes, pending = 0, []
     for obj in read_objects(path, warn=warn):
         kind = key_of(obj).kind
-        if kind == "Pod" and not obj.spec.nodeName:
+        if kind == "Pod" and not (obj.spec and obj.spec.nodeName):
             pending.append(obj)
             continue
         nodes += kind == "Node"

@@ -56,12 +56,17 @@ class DriverSettings:
             raise InputError(f"unknown setting; known: {', '.join(sorted(_STORY_SETTINGS))}", source=source, path=f"driver.{unknown[0]}")
         if settings.get("profile") != "zonal":
             raise InputError(f"unknown profile {settings.get('profile')!r}: zonal", source=source, path="driver.profile")
+        capacity, period = settings.get("capacity"), settings.get("capacity_poll_interval_s")
+        if capacity is not None and not (isinstance(capacity, dict) and all(type(size) is int for size in capacity.values())):
+            raise InputError("must be an object: segment -> bytes", source=source, path="driver.capacity")
+        if period is not None and not (isinstance(period, int | float) and 0 < period < float("inf")):
+            raise InputError("must be a number of seconds above 0", source=source, path="driver.capacity_poll_interval_s")
         options = ProvisionerOptions(default_fstype="ext4", strict_topology=bool(settings.get("strict_topology", False)))
         if settings.get("enable_capacity"):
             options = replace(options, enable_capacity=True)
-        if settings.get("capacity_poll_interval_s") is not None:
-            options = replace(options, capacity_poll_interval_s=float(settings["capacity_poll_interval_s"]))
-        return cls(profile=zonal(capacity=settings.get("capacity")), options=options)
+        if period is not None:
+            options = replace(options, capacity_poll_interval_s=float(period))
+        return cls(profile=zonal(capacity=capacity), options=options)
 
 
 def profile_of(name: str, *, driver: Any | None, csi_nodes: Iterable[Any]) -> DriverProfile:

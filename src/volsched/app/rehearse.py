@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from volsched.api.manifest import from_manifest
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.cluster import Cluster, DriverSettings
 from volsched.app.workqueue import NS
-from volsched.errors import InputError
+from volsched.errors import ApiError, InputError
 
 STAGE_KINDS: Final = (
     "Pod",
@@ -32,6 +32,8 @@ STAGE_KINDS: Final = (
     "VolumeAttachment",
     "CSIStorageCapacity",
 )
+VERBS: Final = ("create", "delete", "patch")
+SECONDS_MAX: Final = 100 * 86400
 _UID_TOKEN: Final = re.compile(r"<uid:([A-Za-z]+)/([^>#]+)(?:#(\d+))?>")
 
 
@@ -92,11 +94,51 @@ def read_story(path: Path) -> dict[str, Json]:
         story = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON: {error}", source=str(path)) from error
     if not isinstance(story, dict) or not isinstance(story.get("timeline"), list):
         raise InputError("is no story: an object with a `timeline` list is expected", source=str(path), path="timeline")
+    for where, problem in _problems(story):
+        raise InputError(problem, source=str(path), path=where)
     return story
+
+
+def _problems(story: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong with it): the shape of a story, apart from the objects in it."""
+    if not isinstance(story.get("driver") or {}, dict):
+        yield "driver", "must be null or an object"
+    prefer = story.get("prefer") or {}
+    if not isinstance(prefer, dict):
+        yield "prefer", "must be an object: pod -> list of nodes"
+    else:
+        for pod, nodes in prefer.items():
+            if not isinstance(nodes, list):
+                yield f"prefer.{pod}", "must be a list of nodes"
+    for number, entry in enumerate(story["timeline"]):
+        where = f"timeline[{number}]"
+        at = entry.get("at") if isinstance(entry, dict) else None
+        if not isinstance(at, int | float) or isinstance(at, bool):
+            yield where, "an entry needs `at` in seconds and either `do` or `stage`"
+        elif not 0 <= at <= SECONDS_MAX:
+            yield f"{where}.at", f"must be 0 to {SECONDS_MAX} seconds"
+        elif "do" in entry:
+            yield from _action_problems(entry["do"], f"{where}.do")
+
+
+def _action_problems(do: Json, where: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(do, dict):
+        yield where, "must be an object with verb and kind"
+        return
+    verb = do.get("verb")
+    if verb not in VERBS:
+        yield f"{where}.verb", f"unknown verb {verb!r}: {', '.join(VERBS)}"
+    if not isinstance(do.get("kind"), str) or do["kind"] not in KINDS:
+        yield f"{where}.kind", f"unknown kind {do.get('kind')!r}"
+    for field in ("name", "namespace"):
+        if not isinstance(do.get(field) or "", str):
+            yield f"{where}.{field}", "must be a text"
+    if verb != "delete" and not isinstance(do.get("body"), dict):
+        yield f"{where}.body", "must be an object"
 
 
 def rehearse(story: Mapping[str, Json], *, seed: int = 0, engine: str = "native", source: str = "") -> dict[str, Json]:
@@ -108,10 +150,7 @@ def rehearse(story: Mapping[str, Json], *, seed: int = 0, engine: str = "native"
         start_ns = cluster.now_ns()
         stages = []
         for number, entry in enumerate(story["timeline"]):
-            at = entry.get("at") if isinstance(entry, dict) else None
-            if not isinstance(at, int | float):
-                raise InputError("an entry needs `at` in seconds and either `do` or `stage`", source=source, path=f"timeline[{number}]")
-            cluster.run_until(start_ns + round(at * NS))
+            cluster.run_until(start_ns + round(entry["at"] * NS))
             if "do" in entry:
                 _act(cluster, names, entry["do"], source=source, path=f"timeline[{number}].do")
             elif "stage" in entry:
@@ -128,27 +167,25 @@ def _drivers(story: Mapping[str, Json], source: str) -> list[DriverSettings]:
     settings = story.get("driver")
     if settings is None:
         return []
-    if not isinstance(settings, dict):
-        raise InputError("must be null or an object", source=source, path="driver")
     return [DriverSettings.of_story(settings, source=source)]
 
 
 def _act(cluster: Cluster, names: Names, do: Mapping[str, Json], *, source: str, path: str) -> None:
+    """Carry out one action of the user. Raises InputError saying which, also when the API server refuses it."""
     now = datetime.datetime.fromtimestamp(cluster.now_ns() // NS, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    verb, kind = do.get("verb"), do.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"unknown kind {kind!r}", source=source, path=f"{path}.kind")
-    name = names.resolve(do.get("name") or "", now=now)
-    namespace = (do.get("namespace") or "default") if KINDS[kind].namespaced else ""
-    body = names.resolve(do.get("body"), now=now)
-    if verb == "create":
-        cluster.create(from_manifest(body, source=source, path_prefix=f"{path}.body"))
-    elif verb == "delete":
-        cluster.delete(kind, namespace, name)
-    elif verb == "patch":
-        cluster.patch(kind, namespace, name, body)
-    else:
-        raise InputError(f"unknown verb {verb!r}: create, delete or patch", source=source, path=f"{path}.verb")
+    verb, kind = do["verb"], KINDS[do["kind"]]
+    try:
+        name = names.resolve(do.get("name") or "", now=now)
+        namespace = (do.get("namespace") or "default") if kind.namespaced else ""
+        body = names.resolve(do.get("body"), now=now)
+        if verb == "create":
+            cluster.create(from_manifest(body, source=source, path_prefix=f"{path}.body"))
+        elif verb == "delete":
+            cluster.delete(kind.name, namespace, name)
+        else:
+            cluster.patch(kind.name, namespace, name, body)
+    except ApiError as error:
+        raise InputError(f"refused: {error}", source=source, path=path) from error
 
 
 def _objects(cluster: Cluster) -> list[Json]:

@@ -227,6 +227,8 @@ BENCH = [
     (_lines(make_node("n")) + '{"kind": "Foo"}\n',  "line 2, "),
     ("a: [1\n",                                     "invalid YAML"),
     (b"\xff\xfe\xff",                               "UTF-8"),
+    (_lines({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}), "there is no Node"),
+    ("{" + '"kind": ' + "[" * 50_000 + "\n",        "nested deeper than"),
 ]
 # fmt: on
 
@@ -254,6 +256,11 @@ REHEARSE = [
     ('{"timeline": 1}',                                         "is no story"),
     ('{"timeline": [{"stage": "x"}]}',                          "timeline[0]: an entry needs `at`"),
     ('{"timeline": [{"at": 0, "do": {"verb": "create", "kind": "Foo"}}]}', "timeline[0].do.kind: unknown kind 'Foo'"),
+    ('{"timeline": [{"at": 1e400, "stage": "x"}]}',             "timeline[0].at: must be 0 to"),
+    ('{"timeline": [{"at": 0, "do": {"verb": "create", "kind": "Pod", "body": "x"}}]}', "timeline[0].do.body: must be an object"),
+    ('{"timeline": [{"at": 0, "do": {"verb": "delete", "kind": "Pod", "name": "x"}}]}', 'timeline[0].do: refused: pods "x" not found'),
+    ('{"prefer": [], "timeline": [{"at": 0, "do": []}]}',       "timeline[0].do: must be an object"),
+    ('{"driver": {"profile": "zonal", "capacity": 1}, "timeline": []}', "driver.capacity: must be an object"),
     ('{"driver": {"profile": "?"}, "timeline": []}',            "driver.profile: unknown profile"),
     (b"\xff{}",                                                 "is not "),
 ]
