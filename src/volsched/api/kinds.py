@@ -109,9 +109,7 @@ _DECODERS: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {row.name: msgspec.j
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _BY_TYPE: Final[Mapping[type[Any], Kind]] = {row.type: row for row in _ROWS}
 _BY_ALIAS: Final[Mapping[str, Kind]] = {
-    alias.lower(): row
-    for row in reversed(_ROWS)
-    for alias in (row.name, row.plural, row.name.lower(), row.qualified, *row.short)
+    alias.lower(): row for row in reversed(_ROWS) for alias in (row.name, row.plural, row.name.lower(), row.qualified, *row.short)
 }
 
 

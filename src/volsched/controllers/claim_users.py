@@ -56,8 +56,7 @@ def names_claim(pod: Pod, claim: PersistentVolumeClaim, *, count_ephemeral: bool
     """Whether a volume of the pod stands for this claim; an ephemeral one only if the pod owns the claim."""
     wanted = meta(claim).name
     return any(
-        name == wanted and (not ephemeral or (count_ephemeral and is_owned_by_pod(claim, pod)))
-        for _, name, ephemeral in claim_names(pod)
+        name == wanted and (not ephemeral or (count_ephemeral and is_owned_by_pod(claim, pod))) for _, name, ephemeral in claim_names(pod)
     )
 
 

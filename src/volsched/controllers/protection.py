@@ -303,4 +303,3 @@ class AttributesClassProtection:
 
     def wake(self, now_ns: int) -> Iterable[WorkItem]:
         return ()
-

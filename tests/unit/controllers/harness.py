@@ -373,9 +373,7 @@ class World:
         if isinstance(intent, ListAll):
             assert intent.label_selector is None
             return [
-                self.objects[key]
-                for key in sorted(self.objects)
-                if key.kind == intent.kind and intent.namespace in (None, key.namespace)
+                self.objects[key] for key in sorted(self.objects) if key.kind == intent.kind and intent.namespace in (None, key.namespace)
             ]
         if isinstance(intent, Pause):
             self.clock.ns += round(intent.seconds * S)

@@ -131,9 +131,7 @@ def test_static_binding_chosen_by_the_scheduler_needs_no_annotation_of_a_provisi
     made = world(a_class(mode=WFFC, provisioner=NO_PROVISIONER), make_pv(local=True, node="n1"), make_pvc())
     claim, volume = made.claim("data"), made.volume("pv-1")
     assert phase(volume) == "Available" and phase(claim) == "Pending"
-    chosen = with_annotations(
-        with_spec(volume, claimRef=make_claim_ref("default/data", uid=claim.metadata.uid)), {BY_CONTROLLER: "yes"}
-    )
+    chosen = with_annotations(with_spec(volume, claimRef=make_claim_ref("default/data", uid=claim.metadata.uid)), {BY_CONTROLLER: "yes"})
     made.edit(chosen, "kube-scheduler")
     made.settle()
     assert own_writes(made) == [

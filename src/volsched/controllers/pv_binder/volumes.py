@@ -201,9 +201,7 @@ class VolumePasses:
         self._schedule("recycle", volume, self._recycle)
         yield from ()
 
-    def _schedule(
-        self, verb: Literal["delete", "recycle"], volume: PersistentVolume, operation: Callable[[str, str], Steps[None]]
-    ) -> None:
+    def _schedule(self, verb: Literal["delete", "recycle"], volume: PersistentVolume, operation: Callable[[str, str], Steps[None]]) -> None:
         name, uid = meta(volume).name or "", uid_of(volume)
         self._operations.schedule(f"{verb}-{name}[{uid}]", lambda: operation(name, uid))
 
