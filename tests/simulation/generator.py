@@ -25,6 +25,20 @@ FINAL_CODES = ("3", "5", "6", "9", "11", "13")
 
 Entry = dict[str, Any]
 
+# What a story is mostly about: actions that come so many times more often, and traits its cluster has for certain.
+# fmt: off
+THEMES: dict[str, tuple[dict[str, int], frozenset[str]]] = {
+    "anything":  ({}, frozenset()),
+    "snapshots": ({"create_snapshot": 3, "delete_snapshot": 3, "edit_content": 2}, frozenset({"snapshot classes"})),
+    "restores":  ({"restore": 4, "create_snapshot": 2, "delete_snapshot": 2}, frozenset({"snapshot classes", "failing"})),
+    "crowded":   ({"create_pod": 3, "delete_pod": 2}, frozenset({"mounting", "limit", "few nodes"})),
+    "retained":  ({"edit_volume": 5, "delete_claim": 2, "replace": 4}, frozenset({"retain"})),
+    "local":     ({"create_pod": 2, "edit_node": 2, "replace": 2}, frozenset({"local", "instant"})),
+    "failing":   ({"edit_class": 3, "delete_claim": 2, "restore": 2}, frozenset({"failing", "snapshot classes"})),
+    "nodes":     ({"edit_node": 4, "edit_driver": 4, "create_pod": 2, "delete_pod": 2}, frozenset({"mounting"})),
+}
+# fmt: on
+
 
 class Generator:
     """Builds one story."""
@@ -35,13 +49,16 @@ class Generator:
         self._at = 0.0
         self._steps: int | None = 0  # the cluster is there before anything happens
         self._actions = actions
+        self._theme = self._pick(tuple(THEMES))
+        self._weights, traits = THEMES[self._theme]
+        self._traits = traits
         self._zones = ZONES[: self._pick((1, 2, 3, 3))]
-        self._mounting = self._one_in(2)
+        self._mounting = "mounting" in traits or (self._one_in(2) and "instant" not in traits)
         self._drivers = DRIVERS[: self._pick((1, 1, 2))]
-        self._limit = self._pick((0, 0, 2, 3)) if self._mounting else 0
+        self._limit = self._pick((1, 2) if "limit" in traits else (0, 0, 2, 3)) if self._mounting else 0
         self._capacity_objects = self._one_in(4)
-        self._nodes = [f"n{number}" for number in range(self._pick((2, 3, 4, 5)))]
-        self._local = self._one_in(2)
+        self._nodes = [f"n{number}" for number in range(self._pick((1, 2) if "few nodes" in traits else (2, 3, 4, 5)))]
+        self._local = "local" in traits or self._one_in(2)
         self._claims = [f"c{number}" for number in range(self._pick((2, 5, 9)))]
         self._pods = [f"p{number}" for number in range(self._pick((2, 5, 9)))]
         self._snapshots = [f"s{number}" for number in range(self._pick((1, 3, 5)))]
@@ -88,6 +105,7 @@ class Generator:
             "kubelet": "mounting" if self._mounting else "instant",
             "timeline": self._timeline,
             "teardown": True,
+            "theme": self._theme,
         }
 
     def _driver(self, name: str) -> Entry:
@@ -156,8 +174,10 @@ class Generator:
         first = self._drivers[0]
         self._class("wffc", first, wffc)
         self._class("imm", first, immediate)
-        for _ in range(self._pick((0, 1, 2, 3))):
-            what = self._pick(("retain", "zone", "fail", "retry", "other", "default", "local"))
+        chosen = [self._pick(("retain", "zone", "fail", "retry", "other", "default")) for _ in range(self._pick((0, 1, 2, 3)))]
+        chosen += ["retain"] if "retain" in self._traits else []
+        chosen += ["fail", "retry"] if "failing" in self._traits else []
+        for what in chosen:
             if what == "retain":
                 self._class("retain", first, self._pick((wffc, immediate)), reclaimPolicy="Retain")
             elif what == "zone":
@@ -174,7 +194,7 @@ class Generator:
         if self._local:
             self._class("local", "kubernetes.io/no-provisioner", wffc)
         self._snapshot_class("snap")
-        for _ in range(self._pick((0, 1, 2))):
+        for _ in range(self._pick((2, 4) if "snapshot classes" in self._traits else (0, 1, 2))):
             self._snapshot_class(self._pick(("snap-retain", "snap-slow", "snap-fail", "snap-retry", "snap-default")))
 
     def _class(self, name: str, provisioner: str, mode: str, **fields: Any) -> None:
@@ -223,8 +243,9 @@ class Generator:
             (2, self._register_volume), (2, self._edit_snapshot), (2, self._replace), (1, self._edit_driver),
         )
         # fmt: on
-        draw = self._chance.randrange(sum(weight for weight, _ in actions))
-        for weight, action in actions:
+        weighted = [(weight * self._weights.get(action.__name__.strip("_"), 1), action) for weight, action in actions]
+        draw = self._chance.randrange(sum(weight for weight, _ in weighted))
+        for weight, action in weighted:
             draw -= weight
             if draw < 0:
                 action()
@@ -233,7 +254,8 @@ class Generator:
     def _claim_spec(self) -> Entry:
         modes = self._pick((["ReadWriteOnce"],) * 8 + (["ReadWriteMany"], ["ReadWriteOncePod"], ["ReadWriteOnce", "ReadOnlyMany"]))
         spec: Entry = {"accessModes": modes, "resources": {"requests": {"storage": self._pick(("1Gi", "5Gi", "5Gi", "10Gi"))}}}
-        storage_class = self._pick((*self._classes, *("wffc", "imm") * 5, None, "", "missing"))
+        often = 2 if self._theme in ("failing", "retained", "local") else 5
+        storage_class = self._pick((*self._classes, *("wffc", "imm") * often, None, "", "missing"))
         if storage_class is not None:
             spec["storageClassName"] = storage_class
         if self._one_in(12):
@@ -292,7 +314,8 @@ class Generator:
 
     def _create_snapshot(self) -> None:
         spec: Entry = {"source": {"persistentVolumeClaimName": self._claim()}}
-        snapshot_class = self._pick((*self._snapshot_classes, *("snap",) * 4, None, "missing"))
+        often = 1 if self._theme in ("snapshots", "failing") else 4
+        snapshot_class = self._pick((*self._snapshot_classes, *("snap",) * often, None, "missing"))
         if snapshot_class is not None:
             spec["volumeSnapshotClassName"] = snapshot_class
         self._create("snapshot.storage.k8s.io/v1", "VolumeSnapshot", self._snapshot(present=False), "default", spec=spec)

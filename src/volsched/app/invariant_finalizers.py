@@ -44,7 +44,13 @@ from volsched.controllers.snapshot_names import (
     snapshot_name,
     source_claim,
 )
+from volsched.errors import CsiCode
 from volsched.rules.volumes import ANN_MIGRATED_TO, ANN_PROVISIONED_BY
+
+# After these the driver may still be working: the provisioner goes on, even when the claim is gone. Source: spec/volumes.md 3.7.
+_MAY_STILL_WORK: Final = frozenset(
+    code.words for code in (CsiCode.CANCELLED, CsiCode.DEADLINE_EXCEEDED, CsiCode.UNAVAILABLE, CsiCode.ABORTED)
+)
 
 
 def finalizer_violations(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -187,9 +193,9 @@ def _restoring(facts: Facts, snapshot: VolumeSnapshot) -> str:
         source = call.request.get("volumeContentSource", {}).get("snapshot", {}).get("snapshotId")
         if source is None or (handle is not None and source != handle):
             continue
-        failing = facts.failing(call.driver, "CreateVolume", str(call.request.get("name")))
-        if failing:
-            return failing
+        name = str(call.request.get("name"))
+        if facts.outcomes.get((call.driver, "CreateVolume", name)) in _MAY_STILL_WORK:
+            return facts.failing(call.driver, "CreateVolume", name)
     return ""
 
 

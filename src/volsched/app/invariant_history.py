@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from lightkube.models.core_v1 import PersistentVolume, Pod
+from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of
 from volsched.api.kinds import meta
@@ -27,6 +27,7 @@ from volsched.app.invariant_facts import (
     backing_of,
     content_handle,
     has_annotation,
+    holds,
     named,
     node_of,
     phase_of,
@@ -40,7 +41,7 @@ from volsched.rules.volumes import claim_names
 
 R = TypeVar("R", VolumeRecord, SnapshotRecord)
 
-_KINDS: Final = ("PersistentVolume", "Pod", "VolumeSnapshot", "VolumeSnapshotContent")
+_KINDS: Final = ("PersistentVolume", "PersistentVolumeClaim", "Pod", "VolumeSnapshot", "VolumeSnapshotContent")
 
 
 @dataclass(slots=True)
@@ -135,12 +136,17 @@ class Witness:
         old = self._last.get(uid_of(obj))
         if event.change is Change.DELETED:
             self._last.pop(uid_of(obj), None)
-            self._gone(obj, by_hand=self._writer(event) == USER)
+            by_hand = self._writer(event) == USER
+            if not by_hand:
+                self._check_unused(obj)
+            self._gone(obj, by_hand=by_hand)
             return
         self._take_in(obj)
         if old is None or self._writer(event) == USER:
             return  # the user may write anything
-        if isinstance(obj, VolumeSnapshot):
+        if isinstance(obj, PersistentVolume):
+            self._compare_volumes(old, obj)
+        elif isinstance(obj, VolumeSnapshot):
             self._compare_snapshots(old, obj)
         elif isinstance(obj, VolumeSnapshotContent):
             self._compare_contents(old, obj)
@@ -186,7 +192,7 @@ class Witness:
     def _gone(self, obj: Any, *, by_hand: bool) -> None:
         uid = uid_of(obj)
         self.placed_for.pop(uid, None)
-        if isinstance(obj, VolumeSnapshot | Pod):
+        if isinstance(obj, VolumeSnapshot | Pod | PersistentVolumeClaim):
             return
         kept = self._volume_owners if isinstance(obj, PersistentVolume) else self._snapshot_owners
         for owners in kept.values():
@@ -197,6 +203,26 @@ class Witness:
             owner = self._content_owner(obj)
             owner.gone, owner.by_hand = True, by_hand
             self._removed_contents[meta(obj).name or ""] = owner
+
+    def _check_unused(self, obj: Any) -> None:
+        """An object has been let go by the controllers: nobody may need it any more."""
+        facts = Facts(self._cluster)
+        users: list[Any] = []
+        if isinstance(obj, PersistentVolumeClaim):
+            users = [pod for pod in facts.pods if node_of(pod) and _holds_claim(pod, obj)]
+        elif isinstance(obj, PersistentVolume):
+            users = [claim for claim in facts.claims.values() if phase_of(claim) == "Bound" and holds(obj, claim)]
+        elif isinstance(obj, VolumeSnapshotContent):
+            snapshot = facts.snapshot_of(obj)
+            users = [snapshot] if snapshot is not None and not is_deleting(snapshot) else []
+        if users:
+            self._report("in-use", f"{named(obj)} is gone, {', '.join(map(named, users))} still uses it")
+
+    def _compare_volumes(self, old: PersistentVolume, new: PersistentVolume) -> None:
+        before, after = (pv.spec.claimRef if pv.spec else None for pv in (old, new))
+        if before is not None and after is not None and before.uid and after.uid and before.uid != after.uid:
+            claims = f"{before.namespace}/{before.name} (uid {before.uid}) to {after.namespace}/{after.name} (uid {after.uid})"
+            self._report("handed-over", f"{named(new)} passes from {claims}")
 
     def _compare_snapshots(self, old: VolumeSnapshot, new: VolumeSnapshot) -> None:
         if old.status is None:
@@ -288,6 +314,14 @@ class Witness:
 
     def _report(self, rule: str, text: str) -> None:
         self._found.append(Violation(rule, text))
+
+
+def _holds_claim(pod: Pod, claim: PersistentVolumeClaim) -> bool:
+    """Whether a claim may not go before a pod: it is one of its volumes, and not the pod's own while the pod itself is going."""
+    if meta(pod).namespace != meta(claim).namespace:
+        return False
+    leaving = is_deleting(pod)
+    return any(name == meta(claim).name and not (ephemeral and leaving) for _, name, ephemeral in claim_names(pod))
 
 
 def _keeps_snapshot(content: VolumeSnapshotContent) -> str:

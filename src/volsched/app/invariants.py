@@ -55,6 +55,8 @@ RULES: Final[Mapping[str, str]] = {
     # with a witness
     "unprotected":       "no VolumeSnapshotContent gets a handle before it has its finalizer (I3)",
     "point-in-time":     "handle and creation time of a snapshot never change once set (I6)",
+    "handed-over":       "no volume passes from one claim to another unless somebody has freed it in between",
+    "in-use":            "nothing vanishes while it is used, unless somebody removed it by force",
     "snapshot-deletion": "DeleteSnapshot only for a content that is deleted, has policy Delete and no creation under way (I7)",
     "volume-deletion":   "DeleteVolume only for a volume nobody may want any more",
     "snapshot-bytes":    "a snapshot holds the bytes its volume had at the cut",
@@ -119,7 +121,7 @@ def _pods(facts: Facts) -> Iterator[tuple[str, str]]:
         for claim, pv in facts.volumes_of(pod):
             if node is not None and not pv_reachable(pv, labels_of(node)):
                 yield "reachable", f"{named(pod)} is on {named(node)}, its {named(claim)} on {named(pv)} cannot be reached from there"
-        for claim in facts.claims_of(pod):
+        for claim in facts.claims_of(pod) if node is not None else ():  # pods of a lost node count for nobody
             if READ_WRITE_ONCE_POD in ((claim.spec.accessModes if claim.spec else None) or ()):
                 exclusive.setdefault(named(claim), []).append(named(pod))
     for claim_name, pods in exclusive.items():

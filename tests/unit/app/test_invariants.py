@@ -173,6 +173,18 @@ def point_in_time(world: World) -> None:
     world.write(replace(content, status=replace(content.status, snapshotHandle="another")), status=True)
 
 
+def handed_over(world: World) -> None:
+    world.stop()
+    pv = world.volume()
+    world.write(with_spec(pv, claimRef=replace(pv.spec.claimRef, uid="of somebody else")))
+
+
+def in_use(world: World) -> None:
+    world.stop()
+    world.cluster.delete("PersistentVolumeClaim", "default", "data")
+    world.write(with_finalizers(world.get("PersistentVolumeClaim", "data"), remove=["kubernetes.io/pvc-protection"]))
+
+
 def snapshot_deletion(world: World) -> None:
     world.stop()
     world.call("DeleteSnapshot", csi.DeleteSnapshotRequest(snapshot_id=world.content().status.snapshotHandle))
@@ -289,6 +301,8 @@ BREAKS: dict[str, Callable[[World], None]] = {
         ready_chain,
         unprotected,
         point_in_time,
+        handed_over,
+        in_use,
         snapshot_deletion,
         volume_deletion,
         snapshot_bytes,
