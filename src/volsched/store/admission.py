@@ -26,6 +26,7 @@ from lightkube.models.core_v1 import (
     NamespaceStatus,
     PersistentVolume,
     PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
     PersistentVolumeClaimStatus,
     PersistentVolumeStatus,
     Pod,
@@ -96,8 +97,7 @@ def on_update(old: Any, new: Any, *, now: datetime.datetime, lookup: Lookup) -> 
 
 
 def _create_pod(pod: Pod, now: datetime.datetime, lookup: Lookup) -> Pod:
-    spec = pod.spec
-    assert spec is not None
+    spec = pod.spec or PodSpec(containers=[])  # empty as Kubernetes has it, for validation to refuse
     spec = _with_priority(pod, spec, lookup)
     spec = _with_default_tolerations(spec)
     conditions = None
@@ -181,8 +181,7 @@ def bound(pod: Pod, node_name: str, *, now: datetime.datetime, lookup: Lookup) -
 
 
 def _create_claim(claim: PersistentVolumeClaim, _now: datetime.datetime, lookup: Lookup) -> PersistentVolumeClaim:
-    assert claim.spec is not None
-    spec = claim.spec
+    spec = claim.spec or PersistentVolumeClaimSpec()  # empty as Kubernetes has it, for validation to refuse
     if spec.storageClassName is None and BETA_CLASS_ANNOTATION not in annotations_of(claim):
         default = default_class(lookup.of_kind("StorageClass"))
         if default is not None:

@@ -48,6 +48,8 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
     "billion laughs":     (_laughs(),                                                  "aliases stand for more than 100000 values"),
     "not utf-8":          (b'apiVersion: v1\nkind: Node\nmetadata: {name: "\xe9"}\n',  "line 3: not UTF-8 text"),
     "binary":             (b"\x7fELF\x00\x01",                                         "error: "),
+    "a pod of nothing":   (POD,                                                        "spec.containers: Required value"),
+    "a claim of nothing": (CLAIM.partition("spec:")[0],                                "spec.accessModes: Required value"),
     "empty":              ("",                                                         "no objects passed to"),
     "comments":           ("# nothing\n---\n",                                         "no objects passed to"),
 }
