@@ -20,7 +20,7 @@ std::uint64_t hash_text(std::string_view text) {
     left -= 8;
   }
   std::uint64_t tail = 0;
-  std::memcpy(&tail, at, left);
+  if (left > 0) std::memcpy(&tail, at, left);  // a view of nothing has no address
   return mix64(hash ^ tail ^ (static_cast<std::uint64_t>(left) << 56));
 }
 
