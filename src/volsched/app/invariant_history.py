@@ -83,6 +83,7 @@ class Witness:
         self._snapshot_owners: dict[Backed, Owners] = {}
         self._volume_owners: dict[Backed, Owners] = {}
         self._removed_contents: dict[str, Owner] = {}  # by name
+        self._deleted_by_hand: set[str] = set()  # uids of objects whose deletion the user asked for
         self._cuts: dict[Backed, str] = {}  # digest of the source at the cut
         self._made: dict[Backed, None] = {}
         self.placed_for: dict[str, frozenset[str]] = {}  # uid of a bound pod -> uids of the claims it was given its node for
@@ -142,7 +143,10 @@ class Witness:
             self._gone(obj, by_hand=by_hand)
             return
         self._take_in(obj)
-        if old is None or self._writer(event) == USER:
+        by_hand = self._writer(event) == USER
+        if by_hand and is_deleting(obj) and not (old is not None and is_deleting(old)):
+            self._deleted_by_hand.add(uid_of(obj))
+        if old is None or by_hand:
             return  # the user may write anything
         if isinstance(obj, PersistentVolume):
             self._compare_volumes(old, obj)
@@ -192,6 +196,7 @@ class Witness:
     def _gone(self, obj: Any, *, by_hand: bool) -> None:
         uid = uid_of(obj)
         self.placed_for.pop(uid, None)
+        self._deleted_by_hand.discard(uid)
         if isinstance(obj, VolumeSnapshot | Pod | PersistentVolumeClaim):
             return
         kept = self._volume_owners if isinstance(obj, PersistentVolume) else self._snapshot_owners
@@ -304,6 +309,14 @@ class Witness:
         if all(reason for _, reason in reasons):
             listed = ", ".join(f"{name} {reason}" for name, reason in reasons) or "no content has that handle"
             self._report("snapshot-deletion", f"DeleteSnapshot {handle} of driver {fake.name}: {listed}")
+        facts = Facts(self._cluster)
+        for content in contents:
+            if uid_of(content) in self._deleted_by_hand:
+                continue
+            restores = [named(claim) for claim in _held_up(facts, content)]
+            if restores:
+                waiting = ", ".join(restores)
+                self._report("snapshot-deletion", f"DeleteSnapshot {handle} of driver {fake.name}: {waiting} is to be restored from it")
 
     def _deletes_volume(self, record: CsiCallRecord, fake: FakeDriver) -> None:
         backed = Backed(fake.name, str(record.request.get("volumeId", "")))
@@ -334,6 +347,19 @@ def _keeps_snapshot(content: VolumeSnapshotContent) -> str:
         return "has a creation under way"
     group = content.status.volumeGroupSnapshotHandle if content.status else None
     return "belongs to a group" if group else ""
+
+
+def _held_up(facts: Facts, content: VolumeSnapshotContent) -> list[PersistentVolumeClaim]:
+    """Claims of the namespace that were waiting for their restore before the snapshot's deletion was asked for: it has to wait for them."""
+    snapshot = facts.snapshot_of(content)
+    asked_at = meta(snapshot).deletionTimestamp if snapshot is not None else None
+    if snapshot is None or asked_at is None:
+        return []
+    return [
+        claim
+        for claim in facts.pending_restores(snapshot)
+        if meta(claim).namespace == meta(snapshot).namespace and (meta(claim).creationTimestamp or asked_at) < asked_at
+    ]
 
 
 def _latest(records: list[R], request: Mapping[str, Any]) -> R | None:
