@@ -38,11 +38,13 @@ from volsched.controllers.kubelet_instant import InstantKubelet
 from volsched.controllers.kubelet_mounts import DEFAULT_ROOT
 from volsched.controllers.local_node_cleanup import LocalNodeCleanup
 from volsched.controllers.local_provisioner import LocalProvisioner
+from volsched.controllers.pod_garbage import PodGarbageCollector
 from volsched.controllers.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 from volsched.controllers.pv_binder import PVBinder
 from volsched.controllers.resizer import ExpandNotice
 from volsched.controllers.snapshot_common import SnapshotController
 from volsched.controllers.snapshot_group import GroupSnapshotController
+from volsched.controllers.stateful_set import StatefulSetController
 from volsched.engine.decision import TieBreak
 from volsched.env import Loop, Uids, VirtualClock
 from volsched.errors import ApiError, InputError
@@ -212,6 +214,8 @@ class Cluster:
             ExpandNotice(),
             LocalProvisioner(self.clock),
             LocalNodeCleanup(self.clock),
+            StatefulSetController(self.clock),
+            PodGarbageCollector(self.clock),
             GarbageCollector(self.clock),
         ):
             self.runner.add(controller, priority=PRIORITY_CONTROLLER)

@@ -15,14 +15,15 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from lightkube.models.core_v1 import Node, PersistentVolume, PersistentVolumeClaim
+from lightkube.models.storage_v1 import StorageClass
 
-from volsched.api.edit import is_deleting, labels_of, uid_of
+from volsched.api.edit import annotations_of, is_deleting, labels_of, uid_of
 from volsched.api.kinds import meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.view import View
 from volsched.controllers.agenda import Agenda
 from volsched.controllers.csi_common import NS_PER_S
-from volsched.controllers.local_disks import cleanup_delay_s
+from volsched.controllers.local_disks import NODE_CLEANUP, cleanup_delay_s
 from volsched.controllers.local_provisioner import HOSTNAME
 from volsched.errors import InputError, NotFoundError
 from volsched.ports import DONE, Clock, Delete, Done, Emit, ListAll, QueueSpec, Read, Requeue, Steps, WorkItem
@@ -30,6 +31,7 @@ from volsched.rules.volumes import class_of
 
 SCANS: Final = "scans"
 VOLUMES: Final = "volumes"
+CLASSES: Final = "classes"
 TIMERS: Final = WorkItem(SCANS, "timers")  # start the delay of the claims of lost nodes
 STALE: Final = WorkItem(SCANS, "stale")  # delete volumes of lost nodes
 STALE_INTERVAL_S: Final = 10.0
@@ -64,7 +66,7 @@ class LocalNodeCleanup:
     name = "local-volume-node-cleanup"
     component = "cleanup-controller"
     kinds = frozenset({"Node", "StorageClass", "PersistentVolume"})
-    queues: Mapping[str, QueueSpec] = {SCANS: QueueSpec(), VOLUMES: QueueSpec(workers=10)}
+    queues: Mapping[str, QueueSpec] = {SCANS: QueueSpec(), VOLUMES: QueueSpec(workers=10), CLASSES: QueueSpec()}
     resync_s: float | None = STALE_INTERVAL_S
 
     def __init__(self, clock: Clock) -> None:
@@ -79,14 +81,23 @@ class LocalNodeCleanup:
         yield from ()
 
     def observe(self, event: WatchEvent) -> Iterable[WorkItem]:
-        _, taken = self._view.observe(event)
-        return [TIMERS] if taken and event.kind == "Node" and event.change is Change.DELETED else ()
+        old, taken = self._view.observe(event)
+        if not taken:
+            return ()
+        if event.kind == "Node":
+            return [TIMERS] if event.change is Change.DELETED else ()
+        if event.kind == "StorageClass" and event.change is not Change.DELETED:
+            changed = old is None or annotations_of(old).get(NODE_CLEANUP) != annotations_of(event.object).get(NODE_CLEANUP)
+            return [WorkItem(CLASSES, event.key.name)] if changed else ()
+        return ()
 
     def work(self, item: WorkItem) -> Steps[Done | Requeue]:
         if item == TIMERS:
             yield from self._start_timers()
         elif item == STALE:
             yield from self._delete_stale()
+        elif item.queue == CLASSES:
+            yield from self._tell_mistake(item.key)
         else:
             yield from self._give_up(item.key)
         return DONE
@@ -109,7 +120,7 @@ class LocalNodeCleanup:
             try:
                 delay_s = cleanup_delay_s(storage_class)
             except InputError:
-                continue
+                continue  # told by _tell_mistake
             if delay_s is not None:
                 found[meta(storage_class).name or ""] = delay_s
         return found
@@ -123,6 +134,15 @@ class LocalNodeCleanup:
         nodes: list[Node] = yield ListAll("Node")
         there = {meta(node).name for node in nodes} | {labels_of(node).get(HOSTNAME) for node in nodes}
         return [(volume, delays[class_of(volume)]) for volume in candidates if not there & set(hostnames_of(volume))]
+
+    def _tell_mistake(self, name: str) -> Steps[None]:
+        storage_class: StorageClass | None = self._view.get("StorageClass", "", name)
+        if storage_class is None:
+            return
+        try:
+            cleanup_delay_s(storage_class)
+        except InputError as problem:
+            yield Emit(storage_class, "Warning", "InvalidLocalNodeCleanup", str(problem))
 
     # scans
 

@@ -417,3 +417,8 @@ def test_durations_are_printed_as_go_does(seconds: float, text: str) -> None:
 def test_a_delay_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no number of seconds"):
         cleanup_delay_s(make_local_class(cleanup=text))
+    world = make_world(cleanup=True)
+    world.create(make_local_class(cleanup=text))
+    world.settle(seconds=60)
+    assert world.messages("InvalidLocalNodeCleanup") == [f"volsched.dev/local-node-cleanup: {text!r} is no number of seconds"]
+    assert sum(event.reason == "InvalidLocalNodeCleanup" for event in world.events) == 1
