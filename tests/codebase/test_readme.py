@@ -62,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.xdist_group("readme")  # later blocks build on earlier ones
 @pytest.mark.parametrize("block", README_BLOCKS, ids=lambda block: f"line-{block.line}-{block.language or 'plain'}")
 def test_block(block: Block, folder: Path) -> None:
     if block.language == "python":
