@@ -46,7 +46,7 @@ $(VENV)/.stamp-built: $(VENV)/.stamp-build-tools $(NATIVE_SOURCES)
 test: test-python test-native ## every test that needs no other toolchain
 
 test-python: build $(VENV)/.stamp-dev-tools
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -q -n $(JOBS)
 
 test-native: $(VENV)/.stamp-build-tools
 	@if ! printf '#include <gtest/gtest.h>\n' | $${CXX:-c++} -std=c++20 -E -x c++ - >/dev/null 2>&1; then \

@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -54,35 +52,27 @@ def test_the_test_command_is_the_one_ci_runs() -> None:
     assert re.search(r"^\S* ?make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all blocks, as a reader would have it: the examples beside it."""
-    path = tmp_path_factory.mktemp("readme")
-    (path / "examples").symlink_to(ROOT / "examples")
-    return path
-
-
-@pytest.mark.xdist_group("readme")  # later blocks build on earlier ones
-@pytest.mark.parametrize("block", README_BLOCKS, ids=lambda block: f"line-{block.line}-{block.language or 'plain'}")
-def test_block(block: Block, folder: Path) -> None:
-    if block.language == "python":
-        command = [sys.executable, "-c", block.text]
-    elif block.language == "sh":
-        lines = [line for line in block.text.splitlines() if not line.startswith(("make ", "pip "))]
-        command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
-    else:
-        assert block.output is None
-        return
+def test_every_block_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+    """In one folder, with the examples beside it, because later blocks build on earlier ones."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": "",
         "NO_COLOR": "1",
         "COLUMNS": "120",
     }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    if block.output is not None:
-        assert _same(done.stdout, block.output), done.stdout
+    for block in README_BLOCKS:
+        if block.language == "python":
+            command = [sys.executable, "-c", block.text]
+        elif block.language == "sh":
+            lines = [line for line in block.text.splitlines() if not line.startswith(("make ", "pip "))]
+            command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+        else:
+            continue
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, f"block at line {block.line}: {done.stderr}"
+        if block.output is not None:
+            assert _same(done.stdout, block.output), f"block at line {block.line} printed:\n{done.stdout}"
 
 
 def _same(printed: str, written: str) -> bool:
