@@ -338,6 +338,7 @@ bool Cluster::key_of(ClaimId id, bool migrated, VolumeKey& key) const {
     key = VolumeKey::of_claim(storage_class.migrated_driver, id);
     return true;
   }
+  if (storage_class.provisioner == StringPool::kEmpty) return false;  // nobody to count for
   key = VolumeKey::of_claim(storage_class.driver, id);
   return true;
 }

@@ -348,8 +348,15 @@ void Engine::choose(Decision& decision) {
   check_state(decision);
   decision.chosen = NodeId();
   if (!decision.error.empty() || decision.feasible.none()) return;
-  const std::vector<PluginScores> parts = scores(decision, decision.error);
-  if (decision.error.empty()) decision.chosen = pick(decision, totals(decision, parts));
+  std::string failure;
+  const std::vector<PluginScores> parts = scores(decision, failure);
+  if (failure.empty()) {
+    decision.chosen = pick(decision, totals(decision, parts));
+  } else if (decision.feasible.count() == 1) {
+    decision.chosen = decision.feasible.first();  // a single node is taken without scoring: spec/scheduling.md 13, 41
+  } else {
+    decision.error = std::move(failure);
+  }
 }
 
 Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only) {

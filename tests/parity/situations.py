@@ -14,12 +14,6 @@ from volsched.engine import Decision, SchedulingEngine
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
-def differs_in(request: pytest.FixtureRequest, engine: str, reason: str) -> None:
-    """Expect the running test to fail with this engine, for a reason that is known."""
-    if request.getfixturevalue("engine") == engine:
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
-
-
 def engine_with(name: str, objects: Iterable[Object]) -> SchedulingEngine:
     """An engine of that name that holds the objects, defaults applied."""
     engine = ENGINES[name]()

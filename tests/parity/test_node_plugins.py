@@ -19,7 +19,7 @@ from lightkube.models.core_v1 import (
 )
 
 from tests.builders import ZONE, make_container, make_node, make_node_affinity, make_pod, make_requirement, make_taint, make_term
-from tests.parity.situations import decide, differs_in, every_engine, reasons
+from tests.parity.situations import decide, every_engine, reasons
 from volsched.api.edit import replace
 from volsched.engine import UNRESOLVABLE, UNSCHEDULABLE, Decision
 
@@ -142,8 +142,7 @@ class TestNodeAffinity:
         assert decision.error.startswith('running PreScore plugin "NodeAffinity": ')
         assert decision.node is None
 
-    def test_trap_41_a_single_feasible_node_is_taken_without_scoring(self, engine: str, request: pytest.FixtureRequest) -> None:
-        differs_in(request, "native", "PreScore is run for a single node as well, and its failure fails the cycle")
+    def test_trap_41_a_single_feasible_node_is_taken_without_scoring(self, engine: str) -> None:
         pod = make_pod(affinity=preferring((1, make_term(expressions=[make_requirement("a", "In", [])]))))
         decision = decide(engine, NODES[:1], pod)
         assert decision.error is None

@@ -28,7 +28,7 @@ from tests.builders import (
     make_pv,
     make_pvc,
 )
-from tests.parity.situations import decide, differs_in, every_engine, reasons
+from tests.parity.situations import decide, every_engine, reasons
 from volsched.engine import UNSCHEDULABLE
 
 RWOP = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
@@ -188,9 +188,7 @@ class TestAttachLimits:
         assert reasons(decide(engine, objects, make_pod(volumes=[inline]))) == {"n1": (LIMIT,)}
 
     @pytest.mark.parametrize("provisioner", ["kubernetes.io/vsphere-volume", "kubernetes.io/azure-file", ""])
-    def test_provisioners_that_are_not_counted(self, engine: str, provisioner: str, request: pytest.FixtureRequest) -> None:
-        if not provisioner:
-            differs_in(request, "native", "a class without a provisioner counts for a driver without a name")
+    def test_provisioners_that_are_not_counted(self, engine: str, provisioner: str) -> None:
         # the bad inline volume of the other pod would fail the cycle if anything had to be counted
         bad = disk(awsElasticBlockStore=AWSElasticBlockStoreVolumeSource(volumeID="aws://a/bad"))
         objects = [
