@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "volsched/cluster.hpp"
+#include "volsched/scoring.hpp"
 
 namespace volsched {
 
@@ -85,7 +86,8 @@ std::string Cluster::validate() {
     const PodRow& pod = pods_[id];
     if (!pod.exists) continue;
     ++pods_on[pod.row.index()];
-    cpu_on[pod.row.index()] += pod.used().milli_cpu;
+    std::int64_t& cpu = cpu_on[pod.row.index()];
+    cpu = wrapping_add(cpu, pod.used().milli_cpu);  // as the column does
     const auto& listed = nodes_[pod.row.index()].pods;
     if (std::find(listed.begin(), listed.end(), PodId(id)) == listed.end())
       return "Cluster: pod " + std::to_string(id) + " is not listed by its node";
