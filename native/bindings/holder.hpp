@@ -69,5 +69,6 @@ void bind_errors(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_decision(py::module_& m);
 void bind_search(py::module_& m);
+void bind_batch(py::module_& m);
 
 }  // namespace volsched::bindings

@@ -23,6 +23,7 @@ PYBIND11_MODULE(_core, m) {
   bind_decision(m);
   bind_engine(m);
   bind_search(m);
+  bind_batch(m);
 }
 
 }  // namespace volsched::bindings

@@ -11,6 +11,8 @@ namespace {
 
 /// Templates whose plugin caches are kept: about 20 bytes a node each.
 constexpr std::size_t kCachedProgramsMax = 128;
+/// Rankings kept for one template: about 20 bytes a node each.
+constexpr std::size_t kRankingsMax = 32;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -257,8 +259,10 @@ void Engine::search(Decision& decision, bool takes_first) {
   decision.rejected = std::move(cycle.rejected);
 }
 
-Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
+Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
+                        bool wants_reasons) {
   Decision decision = begin(program, std::move(pod), only, std::move(profile));
+  cycle_->wants_reasons = wants_reasons;
   if (cluster.node_count() == 0) return decision;
   for (std::size_t at = 0; at < decision.profile->pre_filters.size(); ++at) {
     if (!pre_filter_at(decision, at)) return decision;
@@ -453,6 +457,30 @@ NodeId Engine::pick(const Decision& decision, const std::vector<std::int32_t>& t
   }
 }
 
+NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScores> parts) {
+  const bool by_rank = tie_break_ == TieBreak::kName || (tie_break_ == TieBreak::kFirst && decision.visited.empty());
+  if (!by_rank || !decision.extra.empty()) return {};
+  std::vector<Ranking::Part> kept;
+  for (const PluginScores& part : parts) {
+    if (part.column.by_row == nullptr) continue;  // the same for all
+    if (part.column.kept == nullptr) return {};
+    kept.push_back({part.column.kept, part.weight});
+  }
+  const std::uint64_t variant = volume_variant(*cycle_);
+  std::list<KeptRanking>& rankings = caches_for(decision.program, *decision.profile).rankings;
+  auto found = std::find_if(rankings.begin(), rankings.end(), [&](const KeptRanking& known) {
+    return known.variant == variant && known.ranking.follows(kept);
+  });
+  if (found == rankings.end()) {
+    if (rankings.size() >= kRankingsMax) rankings.pop_back();
+    rankings.emplace_front().variant = variant;
+  } else {
+    rankings.splice(rankings.begin(), rankings, found);
+  }
+  const auto& ranks = tie_break_ == TieBreak::kName ? name_ranks() : cluster.order.positions();
+  return rankings.front().ranking.best(decision.feasible, kept, ranks, cluster.order.version());
+}
+
 void Engine::choose(Decision& decision) {
   check_state(decision);
   decision.chosen = NodeId();
@@ -463,11 +491,12 @@ void Engine::choose(Decision& decision) {
   }
   ScoreFailure failure;
   const std::vector<PluginScores> parts = scores(decision, failure);
-  if (failure.text.empty()) {
-    decision.chosen = pick(decision, totals(decision, parts));
-  } else {
+  if (!failure.text.empty()) {
     decision.error = std::move(failure.text);
+    return;
   }
+  decision.chosen = pick_ranked(decision, parts);
+  if (!decision.chosen.valid()) decision.chosen = pick(decision, totals(decision, parts));
 }
 
 Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {

@@ -6,16 +6,31 @@ std::string_view code_name(Code code) {
   return code == Code::kUnschedulable ? "Unschedulable" : "UnschedulableAndUnresolvable";
 }
 
-void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons) {
-  if (!alive.intersects(nodes)) return;
-  rejected.push_back({std::string(plugin_name(plugin)), code, std::move(reasons), nodes & alive});
-  alive -= nodes;
+namespace {
+
+template <class Reasons>
+void refuse(Cycle& cycle, PluginId plugin, const NodeMask& nodes, Code code, const Reasons& reasons) {
+  if (!cycle.alive.intersects(nodes)) return;
+  if (cycle.wants_reasons) {
+    const std::vector<std::string> texts(reasons.begin(), reasons.end());
+    cycle.rejected.push_back({std::string(plugin_name(plugin)), code, texts, nodes & cycle.alive});
+  }
+  cycle.alive -= nodes;
 }
 
-void Cycle::reject_all(PluginId plugin, Code code, std::vector<std::string> reasons) {
-  if (alive.none()) return;
-  rejected.push_back({std::string(plugin_name(plugin)), code, std::move(reasons), alive});
-  alive.clear();
+}  // namespace
+
+void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, std::initializer_list<std::string_view> reasons) {
+  refuse(*this, plugin, nodes, code, reasons);
+}
+
+void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, const std::vector<std::string>& reasons) {
+  refuse(*this, plugin, nodes, code, reasons);
+}
+
+void Cycle::reject_all(PluginId plugin, Code code, std::initializer_list<std::string_view> reasons) {
+  const NodeMask all = alive;
+  refuse(*this, plugin, all, code, reasons);
 }
 
 void Cycle::fail(std::string_view plugin, const NodeMask& nodes, std::string text) {

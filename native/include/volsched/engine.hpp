@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "volsched/batch.hpp"
 #include "volsched/cluster.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/random.hpp"
@@ -76,9 +77,10 @@ class Engine {
   /// Everything up to the choice. `only` restricts it to these nodes.
   Decision decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
                   ProfilePtr profile = default_profile());
-  /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores.
+  /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores. Without reasons
+  /// a decision does not say who refused which node.
   Decision filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
-                  ProfilePtr profile = default_profile());
+                  ProfilePtr profile = default_profile(), bool wants_reasons = true);
   void choose(Decision& decision);
   /// Take nodes out of a decision as a plugin outside the engine asks. `keep` covers all rows; an empty reason is none.
   void narrow(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) const;
@@ -100,6 +102,10 @@ class Engine {
   [[nodiscard]] const NodeMask& alive(const Decision& decision) const;
   /// Walk the nodes as upstream does. `takes_first`: nobody compares nodes, the first that fits is taken.
   void search(Decision& decision, bool takes_first);
+
+  /// Decide and assume pods of a batch one after the other, `count` from `from` on; the same decisions as one by one.
+  void schedule_many(const PodBatch& batch, const ProfilePtr& profile, std::size_t from, std::size_t count,
+                     BatchOutcome& outcome);
 
   AssumedState assume(const Decision& decision, NodeId row);
   void forget(const AssumedState& state) { cluster.forget(state); }
@@ -150,6 +156,8 @@ class Engine {
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
   static std::size_t wanted(std::size_t nodes, std::int32_t percentage);
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
+  /// The choice by a ranking that is kept; an invalid id when this decision needs the totals themselves.
+  NodeId pick_ranked(const Decision& decision, std::span<const PluginScores> parts);
   NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,
                       const std::vector<std::uint32_t>& rank) const;
   const std::vector<std::uint32_t>& name_ranks();

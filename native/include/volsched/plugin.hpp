@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,7 +11,9 @@
 #include <vector>
 
 #include "volsched/cluster.hpp"
+#include "volsched/kept_column.hpp"
 #include "volsched/profile.hpp"
+#include "volsched/ranking.hpp"
 
 namespace volsched {
 
@@ -66,12 +70,18 @@ class PluginCache {
   virtual ~PluginCache() = default;
 };
 
+/// A ranking for the pods of a template whose volumes are alike.
+struct KeptRanking {
+  std::uint64_t variant = 0;  ///< see volume_variant
+  Ranking ranking;
+};
+
 /// Everything kept for one template.
 struct ProgramCaches {
   ProgramPtr program;
   std::uint64_t profile = 0;  ///< serial
   std::array<std::unique_ptr<PluginCache>, kPluginCount> of_plugin;
-  std::uint64_t last_used = 0;
+  std::list<KeptRanking> rankings;  ///< most recently used first
 };
 
 /// Columns that live for one cycle, their memory for longer.
@@ -90,10 +100,14 @@ class Scratch {
   std::size_t used_ = 0;
 };
 
-/// Scores of the feasible nodes: one number for all of them, or a column by row.
+/// Scores of the feasible nodes: one number for all of them, or a column by row, which the plugin may keep from pod to
+/// pod.
 struct ScoreColumn {
   const std::int32_t* by_row = nullptr;
   std::int32_t constant = 0;
+  const KeptColumn* kept = nullptr;  ///< set: `by_row` is its data
+
+  [[nodiscard]] static ScoreColumn kept_by(const KeptColumn& column) { return {column.data(), 0, &column}; }
   [[nodiscard]] std::int32_t at(NodeId row) const { return by_row == nullptr ? constant : by_row[row.index()]; }
 };
 
@@ -146,7 +160,8 @@ struct Cycle {
   const PodInstance& pod;
   ProgramCaches& caches;
   Scratch& scratch;
-  NodeMask alive;  ///< nodes no filter has refused so far
+  NodeMask alive;             ///< nodes no filter has refused so far
+  bool wants_reasons = true;  ///< otherwise who refused which node, and why, is not written down
   std::vector<Rejected> rejected;
   std::vector<Failure> failures;
   VolumeState volume_state;
@@ -155,9 +170,10 @@ struct Cycle {
   bool has_zones = false;                  ///< those selectors have been looked up
 
   /// Refuse the nodes of `nodes` that are alive.
-  void reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons);
+  void reject(PluginId plugin, const NodeMask& nodes, Code code, std::initializer_list<std::string_view> reasons);
+  void reject(PluginId plugin, const NodeMask& nodes, Code code, const std::vector<std::string>& reasons);
   /// Refuse all that are alive.
-  void reject_all(PluginId plugin, Code code, std::vector<std::string> reasons);
+  void reject_all(PluginId plugin, Code code, std::initializer_list<std::string_view> reasons);
   /// The cycle fails if it comes to one of these nodes.
   void fail(std::string_view plugin, const NodeMask& nodes, std::string text);
 
@@ -260,6 +276,9 @@ class CountedColumns {
 
 /// Nodes with a NoSchedule or NoExecute taint that the pod does not tolerate.
 [[nodiscard]] NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program);
+/// A number for where the pod's bound volumes and selected nodes let it go: pods of one template with the same number
+/// have about the same nodes to choose from. Only speed depends on it.
+[[nodiscard]] std::uint64_t volume_variant(const Cycle& cycle);
 /// What the pod's claims need on a node that passed VolumeBinding's filter.
 [[nodiscard]] Plan volume_plan(Cycle& cycle, NodeId row);
 

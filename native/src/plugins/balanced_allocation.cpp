@@ -14,7 +14,7 @@ namespace {
 
 struct BalanceCache final : PluginCache {
   std::uint64_t cursor = 0;
-  std::vector<std::int32_t> score;  ///< by row
+  KeptColumn score;
 };
 
 class NodeResourcesBalancedAllocation final : public Plugin {
@@ -40,19 +40,20 @@ class NodeResourcesBalancedAllocation final : public Plugin {
     BalanceCache& cache = cycle.cache<BalanceCache>(id());
     const ResourceTable& resources = cycle.cluster.resources;
     const std::size_t rows = cycle.cluster.rows();
-    cache.score.resize(rows, 0);
+    cache.score.resize(rows);
     std::optional<CountedColumns> columns;
     if (!cycle.profile.is_default_balance) columns.emplace(columns_of(cycle));
     std::vector<double> before;
     std::vector<double> after;
-    const auto refresh = [&](std::uint32_t row) {
-      cache.score[row] =
-          columns ? score_of(*columns, row, before, after) : score_of(resources, cycle.program.usage, row);
+    const auto score_at = [&](std::uint32_t row) {
+      return columns ? score_of(*columns, row, before, after) : score_of(resources, cycle.program.usage, row);
     };
+    const auto refresh = [&](std::uint32_t row) { cache.score.set(row, score_at(row)); };
     if (!resources.log().replay(cache.cursor, refresh)) {
-      for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
+      cache.score.restart(rows);
+      for (std::uint32_t row = 0; row < rows; ++row) cache.score.write(row, score_at(row));
     }
-    return {cache.score.data(), 0};
+    return ScoreColumn::kept_by(cache.score);
   }
 
  private:

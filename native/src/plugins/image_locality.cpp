@@ -17,7 +17,7 @@ constexpr std::int64_t kBytesMaxPerImage = 1000 * kMebibyte;
 struct ImageCache final : PluginCache {
   std::uint64_t cursor = 0;
   std::uint64_t node_generation = 0;
-  std::vector<std::int32_t> score;  ///< by row
+  KeptColumn score;
 };
 
 class ImageLocality final : public Plugin {
@@ -38,17 +38,18 @@ class ImageLocality final : public Plugin {
       cache.node_generation = 0;  // what is kept falls behind: all of it is worked out when it is next wanted
       return {};
     }
-    const auto refresh = [&](std::uint32_t row) { cache.score[row] = score_of(cluster, wanted, NodeId(row)); };
     const bool is_current = cache.node_generation == cluster.node_generation();
     cache.node_generation = cluster.node_generation();
     cache.score.resize(cluster.rows());
     const auto refresh_if_current = [&](std::uint32_t row) {
-      if (is_current) refresh(row);
+      if (is_current) cache.score.set(row, score_of(cluster, wanted, NodeId(row)));
     };
     if (!cluster.resources.log().replay(cache.cursor, refresh_if_current) || !is_current) {
-      for (std::uint32_t row = 0; row < cluster.rows(); ++row) refresh(row);
+      cache.score.restart(cluster.rows());
+      for (std::uint32_t row = 0; row < cluster.rows(); ++row)
+        cache.score.write(row, score_of(cluster, wanted, NodeId(row)));
     }
-    return {cache.score.data(), 0};
+    return ScoreColumn::kept_by(cache.score);
   }
 
  private:

@@ -30,7 +30,7 @@ struct FitCache final : PluginCache {
   std::uint64_t cursor = 0;
   std::vector<std::uint64_t> lacks;  ///< by row
   std::vector<Group> groups;         ///< nodes by what they lack; none for nodes that lack nothing
-  std::vector<std::int32_t> score;   ///< by row
+  KeptColumn score;
 };
 
 std::int64_t least_used(std::int64_t requested, std::int64_t capacity) {
@@ -66,12 +66,12 @@ class NodeResourcesFit final : public Plugin {
     for (const FitCache::Group& group : cache.groups) {
       if (!cycle.alive.intersects(group.nodes)) continue;
       cycle.reject(id(), group.nodes, (group.lacks & kUnresolvable) != 0 ? Code::kUnresolvable : Code::kUnschedulable,
-                   reasons(cycle, group.lacks));
+                   cycle.wants_reasons ? reasons(cycle, group.lacks) : std::vector<std::string>());
     }
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
-    return {refreshed(cycle).score.data(), 0};
+    return ScoreColumn::kept_by(refreshed(cycle).score);
   }
 
  private:
@@ -175,7 +175,7 @@ class NodeResourcesFit final : public Plugin {
     const std::size_t rows = cycle.cluster.rows();
     if (cache.score.size() != rows) {
       cache.lacks.resize(rows, 0);
-      cache.score.resize(rows, 0);
+      cache.score.resize(rows);
       for (FitCache::Group& group : cache.groups) group.nodes.resize(rows);
     }
     const std::uint64_t ignored = ignored_scalars(cycle);
@@ -185,10 +185,13 @@ class NodeResourcesFit final : public Plugin {
     const auto refresh = [&](std::uint32_t row) {
       const std::uint64_t lacks = lacking(cycle, row, ignored);
       if (lacks != cache.lacks[row]) regroup(cache, row, lacks, rows);
-      cache.score[row] = columns ? score_of(cycle.profile, *columns, row) : score_of(cycle, row);
+      return columns ? score_of(cycle.profile, *columns, row) : score_of(cycle, row);
     };
-    if (!cycle.cluster.resources.log().replay(cache.cursor, refresh)) {
-      for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
+    const bool caught_up = cycle.cluster.resources.log().replay(
+        cache.cursor, [&](std::uint32_t row) { cache.score.set(row, refresh(row)); });
+    if (!caught_up) {
+      cache.score.restart(rows);
+      for (std::uint32_t row = 0; row < rows; ++row) cache.score.write(row, refresh(row));
     }
     return cache;
   }

@@ -148,8 +148,8 @@ class VolumeBinding final : public Plugin {
     Verdict verdict(cycle.cluster.rows());
     check_bound(cycle, verdict);
     check_unbound(cycle, verdict);
-    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) {
-      cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons));
+    const auto refuse = [&](const NodeMask& nodes, std::initializer_list<std::string_view> reasons) {
+      cycle.reject(id(), nodes, Code::kUnresolvable, reasons);
     };
     refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
     refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
@@ -337,8 +337,8 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
 
 /// A column of scores by the default shape, which is 100 less the percentage used, as the profile's shape has them.
 /// Only for nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
-ScoreColumn reshaped(Cycle& cycle, const std::vector<std::int32_t>& column, const NodeMask& feasible) {
-  if (cycle.profile.is_default_volume_shape) return {column.data(), 0};
+ScoreColumn reshaped(Cycle& cycle, const KeptColumn& column, const NodeMask& feasible) {
+  if (cycle.profile.is_default_volume_shape) return ScoreColumn::kept_by(column);
   std::array<std::int32_t, 101> by_default_score{};
   for (std::int64_t used = 0; used <= 100; ++used) {
     const auto score = static_cast<std::int32_t>(score_on_shape(cycle.profile.volume_shape, used));
@@ -380,6 +380,20 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
 }
 
 }  // namespace
+
+std::uint64_t volume_variant(const Cycle& cycle) {
+  const Cluster& cluster = cycle.cluster;
+  std::uint64_t variant = 0;
+  const auto add = [&](std::uint32_t id) { variant = mix64(variant ^ id); };
+  for (const ClaimId claim : cycle.volume_state.bound) {
+    const Volume& volume = cluster.volumes.at(cluster.claims.at(claim).volume);
+    add(volume.affinity.value());
+    add(volume.migrated_affinity.value());
+  }
+  for (const ClaimId claim : cycle.volume_state.annotated) add(cluster.claims.at(claim).selected_node.value());
+  for (const SelectorId selector : cycle.zone_selectors) add(selector.value());
+  return variant;
+}
 
 Plan volume_plan(Cycle& cycle, NodeId row) {
   VolumeState& state = cycle.volume_state;

@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["Assumption", "Decision", "Engine", "Profile", "Search", "default_profile"]
+__all__: list[str] = ["Assumption", "BatchOutcome", "Decision", "Engine", "PodBatch", "Profile", "Search", "default_profile"]
 
 class Profile:
     """
@@ -138,6 +138,46 @@ class Search:
     def visit(self, takes_first: bool) -> None: ...
     @property
     def generation(self) -> int: ...
+
+class PodBatch:
+    """
+    Pending pods, compiled for one engine.
+    """
+    def __init__(self, engine: Engine) -> None: ...
+    def __len__(self) -> int: ...
+    def add(self, program: bytes, instance: bytes) -> None: ...
+    def name(self, pod: typing.SupportsInt | typing.SupportsIndex) -> tuple[str, str]: ...
+    def repeat(
+        self,
+        program: bytes,
+        instance: bytes,
+        names: collections.abc.Sequence[str],
+        uids: collections.abc.Sequence[str],
+        claims: collections.abc.Sequence[collections.abc.Sequence[str]],
+    ) -> None: ...
+    @property
+    def bytes_used(self) -> int: ...
+    @property
+    def program_count(self) -> int: ...
+
+class BatchOutcome:
+    """
+    What came of the pods of a batch.
+    """
+    def __init__(self, engine: Engine, batch: PodBatch, profile: Profile) -> None: ...
+    def __len__(self) -> int: ...
+    def advance(self, count: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Place the next pods.
+        """
+    def forget(self, pod: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def node_indices(self) -> numpy.typing.NDArray[numpy.int32]: ...
+    def plan(
+        self, pod: typing.SupportsInt | typing.SupportsIndex
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]: ...
+    def refusals(self) -> list[tuple[int, bool, str]]: ...
+    @property
+    def refused_count(self) -> int: ...
 
 def default_profile() -> Profile:
     """

@@ -59,6 +59,17 @@ class VolumePlan(NamedTuple):
     bind: tuple[StaticBinding, ...]
     provision: tuple[Provisioning, ...]
 
+    @classmethod
+    def of(cls, built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
+        """From plain tuples, as the native engine builds them."""
+        bind, provision = built
+        if not bind and not provision:
+            return NO_VOLUMES
+        return cls(tuple(map(StaticBinding._make, bind)), tuple(map(Provisioning._make, provision)))
+
+
+NO_VOLUMES: Final = VolumePlan((), ())
+
 
 class Decision(Protocol):
     """The outcome of one scheduling cycle up to the choice of a node."""

@@ -9,30 +9,22 @@ and the others run between them, where the profile has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from lightkube.models.core_v1 import Pod
 
 from volsched.api.kinds import Object, key_of
 from volsched.engine import _core, _rows
 from volsched.engine import decision as protocol
+from volsched.engine.batch import BatchResult, PodBatch
 from volsched.engine.chain import Arrangement, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores
-from volsched.engine.decision import Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
+from volsched.engine.decision import Rejection, TieBreak, VolumePlan
 from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray
 from volsched.engine.profile import DEFAULT_PROFILE, EngineProfile
 from volsched.engine.profile_row import profile_row
 from volsched.errors import EngineError, PluginError
 from volsched.rules.volumes import pod_terminated
-
-_NO_PLAN: Final = VolumePlan((), ())
-
-
-def _plan(built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
-    bind, provision = built
-    if not bind and not provision:
-        return _NO_PLAN
-    return VolumePlan(tuple(map(StaticBinding._make, bind)), tuple(map(Provisioning._make, provision)))
 
 
 class FilterResult(NamedTuple):
@@ -104,7 +96,7 @@ class NativeDecision:
         return self._core.best()
 
     def volumes(self, node: str) -> VolumePlan:
-        return _plan(self._core.volumes(node))
+        return VolumePlan.of(self._core.volumes(node))
 
     def message(self) -> str:
         return self._core.message()
@@ -141,7 +133,7 @@ class NativeAssumption:
 
     @property
     def volumes(self) -> VolumePlan:
-        return _plan(self._core.plan)
+        return VolumePlan.of(self._core.plan)
 
 
 def _searched(search: _core.Search, cycle: CycleView, pod: Pod, profile: EngineProfile, arrangement: Arrangement) -> _core.Decision:
@@ -360,6 +352,21 @@ class Engine:
     def score(self, pod: Pod, *, profile: EngineProfile | None = None) -> IntArray:
         """int64, (nodes,), in the order of `node_names()`: the total score of each feasible node, -1 for the others."""
         return self._filtered(pod, None, profile).total_column()
+
+    def batch(self, pods: Iterable[Pod] = ()) -> PodBatch:
+        """Pending pods, defaulted, compiled for this engine and to be placed in this order."""
+        return PodBatch(self._core, pods)
+
+    def schedule_many(self, batch: PodBatch, *, count: int | None = None, profile: EngineProfile | None = None) -> BatchResult:
+        """Decide and assume the pods of a batch one after the other in native code, all of them or the first `count`; `advance` of the
+        result goes on. The decisions are those of `decide` and `assume`. Raises EngineError when the batch is of another engine, one of its
+        pods is counted on a node already, or the profile names own plugins."""
+        used = profile or self._profile
+        if used.names_own:
+            raise EngineError("a batch runs built-in plugins only; decide one by one with a profile that names others")
+        result = BatchResult(self._core, batch, self._handle(used))
+        result.advance(len(batch) if count is None else count)
+        return result
 
     def assume(self, decision: protocol.Decision, node: str | None = None) -> NativeAssumption:
         """Count the pod on a node; see `SchedulingEngine.assume`."""
