@@ -102,7 +102,7 @@ bool Engine::pre_filter_at(Decision& decision, std::size_t at) {
     case PreFilterStatus::Kind::kSuccess:
       return !status.narrows || narrowed(decision, step.name, std::move(status.names));
     case PreFilterStatus::Kind::kSkip:
-      progress_.skipped.push_back(step.plugin);
+      progress_.skipped.add(step.plugin->id());
       return true;
     case PreFilterStatus::Kind::kUnschedulable:
       return refuse(decision, step.name, Code::kUnschedulable, std::move(status.text));
@@ -179,9 +179,7 @@ void Engine::filter_at(Decision& decision, std::size_t at) {
     cycle.fail(step.name, left, step.failure);
     return;
   }
-  const auto& skipped = progress_.skipped;
-  if (step.plugin == nullptr || std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) return;
-  step.plugin->filter(cycle);
+  if (step.plugin != nullptr && !progress_.skipped.contains(step.plugin->id())) step.plugin->filter(cycle);
 }
 
 const NodeMask& Engine::alive(const Decision& decision) const {
@@ -317,7 +315,8 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
   Cycle& cycle = cycle_of(decision);
   if (decision.feasible.none()) return result;
   const Profile& profile = *decision.profile;
-  std::vector<const Plugin*> skipped;
+  result.reserve(profile.scores.size());
+  PluginSet skipped;
   for (std::size_t at = 0; at < profile.pre_scores.size(); ++at) {
     const ProfileStep& step = profile.pre_scores[at];
     PreScoreStatus status;
@@ -330,12 +329,12 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
       failure = {false, at, quoting("running PreScore plugin ", step.name, ": ") + status.text};
       return {};
     }
-    if (status.kind == PreScoreStatus::Kind::kSkip) skipped.push_back(step.plugin);
+    if (status.kind == PreScoreStatus::Kind::kSkip) skipped.add(step.plugin->id());
   }
   for (std::size_t at = 0; at < profile.scores.size(); ++at) {
     const ProfileStep& step = profile.scores[at];
     PreScoreStatus status;
-    if (step.plugin != nullptr && std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) continue;
+    if (step.plugin != nullptr && skipped.contains(step.plugin->id())) continue;
     if (!step.failure.empty()) {
       status = {PreScoreStatus::Kind::kError, step.failure};
     } else if (step.plugin != nullptr && !step.is_prepared) {
@@ -461,6 +460,7 @@ NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScore
   const bool by_rank = tie_break_ == TieBreak::kName || (tie_break_ == TieBreak::kFirst && decision.visited.empty());
   if (!by_rank || !decision.extra.empty()) return {};
   std::vector<Ranking::Part> kept;
+  kept.reserve(parts.size());
   for (const PluginScores& part : parts) {
     if (part.column.by_row == nullptr) continue;  // the same for all
     if (part.column.kept == nullptr) return {};

@@ -134,8 +134,8 @@ class Engine {
  private:
   /// How far a decision has come.
   struct Progress {
-    std::vector<const Plugin*> skipped;  ///< their filter is not asked
-    std::vector<StringId> names;         ///< what the plugins that narrow agree on; a name need not exist
+    PluginSet skipped;            ///< their filter is not asked
+    std::vector<StringId> names;  ///< what the plugins that narrow agree on; a name need not exist
     NodeMask given;
     NodeMask considered;
     bool is_restricted = false;  ///< to some nodes by the caller: the next search does not start further on

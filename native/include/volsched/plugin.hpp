@@ -205,6 +205,19 @@ struct PreScoreStatus {
   std::string text;
 };
 
+/// Some of the plugins with a native part.
+class PluginSet {
+ public:
+  void add(PluginId id) { bits_ |= bit(id); }
+  void clear() { bits_ = 0; }
+  [[nodiscard]] bool contains(PluginId id) const { return (bits_ & bit(id)) != 0; }
+
+ private:
+  static_assert(kPluginCount <= 32);
+  [[nodiscard]] static constexpr std::uint32_t bit(PluginId id) { return 1U << static_cast<std::uint32_t>(id); }
+  std::uint32_t bits_ = 0;
+};
+
 class Plugin {
  public:
   Plugin() = default;

@@ -38,6 +38,7 @@ NewVolumes new_volumes(const Cycle& cycle, bool migrated) {
       found.keys.push_back({volume.driver, volume.handle});
     }
   }
+  if (found.keys.size() < 2) return found;
   std::sort(found.keys.begin(), found.keys.end());
   found.keys.erase(std::unique(found.keys.begin(), found.keys.end()), found.keys.end());
   return found;
@@ -56,23 +57,23 @@ class NodeVolumeLimits final : public Plugin {
   void filter(Cycle& cycle) const override {
     if (cycle.alive.none()) return;
     Cluster& cluster = cycle.cluster;
-    const NodeMask without_csi_node = cycle.alive - cluster.with_csi_node();
-    if (without_csi_node.any()) {
+    const bool is_everywhere = cycle.alive.is_subset_of(cluster.with_csi_node());
+    if (!is_everywhere) {
       const NewVolumes wanted = new_volumes(cycle, false);
       if (!wanted.missing_claim.empty()) {
         cycle.reject_all(id(), Code::kUnresolvable, {wanted.missing_claim});
         return;
       }
-      refuse_where_missing(cycle, wanted, without_csi_node);
+      refuse_where_missing(cycle, wanted, [&] { return cycle.alive - cluster.with_csi_node(); });
     }
     const NewVolumes wanted = new_volumes(cycle, true);
-    const NodeMask with_csi_node = cycle.alive & cluster.with_csi_node();
+    const auto with_csi_node = [&] { return cycle.alive & cluster.with_csi_node(); };
     if (!wanted.missing_claim.empty()) {
-      cycle.reject(id(), with_csi_node, Code::kUnresolvable, {wanted.missing_claim});
+      cycle.reject(id(), with_csi_node(), Code::kUnresolvable, {wanted.missing_claim});
       return;
     }
     if (!wanted.error.empty()) {
-      cycle.fail(name(), with_csi_node, wanted.error);
+      cycle.fail(name(), with_csi_node(), wanted.error);
       return;
     }
     if (wanted.keys.empty()) return;
@@ -90,19 +91,23 @@ class NodeVolumeLimits final : public Plugin {
   }
 
  private:
-  void refuse_where_missing(Cycle& cycle, const NewVolumes& wanted, const NodeMask& nodes) const {
+  /// `nodes` makes the mask of nodes to look at: mostly no driver has to be installed.
+  template <class Nodes>
+  void refuse_where_missing(Cycle& cycle, const NewVolumes& wanted, const Nodes& nodes) const {
     // of several missing drivers upstream reports any one; here the first by name
     std::vector<DriverId> drivers;
     for (const VolumeKey& key : wanted.keys) {
       if (cycle.cluster.attach.must_be_installed(key.driver) && (drivers.empty() || drivers.back() != key.driver))
         drivers.push_back(key.driver);
     }
+    if (drivers.empty()) return;
+    const NodeMask looked_at = nodes();
     const auto name_of = [&](DriverId driver) {
       return cycle.cluster.strings.str(cycle.cluster.attach.driver_name(driver));
     };
     std::sort(drivers.begin(), drivers.end(), [&](DriverId a, DriverId b) { return name_of(a) < name_of(b); });
     for (const DriverId driver : drivers) {
-      cycle.reject(id(), nodes - cycle.cluster.attach.installed(driver), Code::kUnschedulable,
+      cycle.reject(id(), looked_at - cycle.cluster.attach.installed(driver), Code::kUnschedulable,
                    {name_of(driver) + " CSI driver is not installed on the node"});
     }
   }

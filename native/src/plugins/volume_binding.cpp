@@ -122,13 +122,21 @@ const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
                                           cycle.cluster.rows());
 }
 
-/// Refusals of one filter run; a node may be in one of the first two and one of the others.
+/// Refusals of one filter run; a node may be in one of the first two and one of the others. A mask is empty until it
+/// has a member: mostly nobody is refused.
 struct Verdict {
-  explicit Verdict(std::size_t rows) : affinity(rows), missing(rows), bind(rows), storage(rows) {}
   NodeMask affinity;
   NodeMask missing;
   NodeMask bind;
   NodeMask storage;
+
+  static void add(NodeMask& to, const NodeMask& nodes) {
+    if (to.size() != 0) {
+      to |= nodes;
+    } else if (nodes.any()) {
+      to = nodes;
+    }
+  }
 };
 
 class VolumeBinding final : public Plugin {
@@ -145,20 +153,25 @@ class VolumeBinding final : public Plugin {
   }
 
   void filter(Cycle& cycle) const override {
-    Verdict verdict(cycle.cluster.rows());
+    Verdict verdict;
     check_bound(cycle, verdict);
     check_unbound(cycle, verdict);
-    const auto refuse = [&](const NodeMask& nodes, std::initializer_list<std::string_view> reasons) {
-      cycle.reject(id(), nodes, Code::kUnresolvable, reasons);
+    const auto refuse = [&](const NodeMask& nodes, std::string_view reason) {
+      if (nodes.size() != 0) cycle.reject(id(), nodes, Code::kUnresolvable, {reason});
     };
-    refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
-    refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
-    refuse(verdict.bind & verdict.missing, {kBindReason, kMissingReason});
-    refuse(verdict.storage & verdict.missing, {kStorageReason, kMissingReason});
-    refuse(verdict.affinity, {kAffinityReason});
-    refuse(verdict.bind, {kBindReason});
-    refuse(verdict.storage, {kStorageReason});
-    refuse(verdict.missing, {kMissingReason});
+    const auto refuse_both = [&](const NodeMask& first, const NodeMask& second, std::string_view reason,
+                                 std::string_view other) {
+      if (cycle.wants_reasons && first.size() != 0 && second.size() != 0)
+        cycle.reject(id(), first & second, Code::kUnresolvable, {reason, other});
+    };
+    refuse_both(verdict.affinity, verdict.bind, kAffinityReason, kBindReason);
+    refuse_both(verdict.affinity, verdict.storage, kAffinityReason, kStorageReason);
+    refuse_both(verdict.bind, verdict.missing, kBindReason, kMissingReason);
+    refuse_both(verdict.storage, verdict.missing, kStorageReason, kMissingReason);
+    refuse(verdict.affinity, kAffinityReason);
+    refuse(verdict.bind, kBindReason);
+    refuse(verdict.storage, kStorageReason);
+    refuse(verdict.missing, kMissingReason);
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override;
@@ -246,7 +259,7 @@ class VolumeBinding final : public Plugin {
         }
       }
       const NodeMask unreachable = cluster.unreachable(volume, undecided);
-      verdict.affinity |= unreachable;
+      Verdict::add(verdict.affinity, unreachable);
       undecided -= unreachable;
     }
   }
@@ -260,7 +273,7 @@ class VolumeBinding final : public Plugin {
       NodeMask selected(cluster.rows());
       const NodeId row = cluster.find_node(cluster.claims.at(claim).selected_node);
       if (row.valid() && open.test(row)) selected.set(row);
-      verdict.bind |= open - selected;
+      Verdict::add(verdict.bind, open - selected);
       open = std::move(selected);
     }
     if (open.none()) return;
@@ -297,18 +310,18 @@ class VolumeBinding final : public Plugin {
     const Cluster& cluster = cycle.cluster;
     const StorageClass& storage_class = cluster.classes.at(cluster.claims.at(id).storage_class);
     if (!storage_class.provisions) {
-      verdict.bind |= nodes;
+      Verdict::add(verdict.bind, nodes);
       nodes.clear();
       return;
     }
     const NodeMask forbidden = cluster.selectors.nodes(storage_class.allowed).outside(nodes);
-    verdict.bind |= forbidden;
+    Verdict::add(verdict.bind, forbidden);
     nodes -= forbidden;
-    if (const PoolColumn* pools = pools_for(cycle, id)) {
-      const NodeMask lacking = nodes - pools->enough;
-      verdict.storage |= lacking;
-      nodes -= lacking;
-    }
+    const PoolColumn* pools = pools_for(cycle, id);
+    if (pools == nullptr || nodes.is_subset_of(pools->enough)) return;
+    const NodeMask lacking = nodes - pools->enough;
+    Verdict::add(verdict.storage, lacking);
+    nodes -= lacking;
   }
 };
 
