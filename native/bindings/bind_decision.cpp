@@ -110,7 +110,8 @@ py::typing::Dict<py::str, PyScores> scores(HeldDecision& self) {
   py::typing::Dict<py::str, PyScores> result;
   for (const NodeId row : engine.feasible(self.decision)) {
     PyScores by_plugin;
-    for (const PluginScores& part : parts) by_plugin[to_python(part.plugin)] = part.weight * part.column.at(row);
+    for (const PluginScores& part : parts)
+      by_plugin[to_python(part.plugin->name())] = part.weight * part.column.at(row);
     for (const ExtraScores& extra : self.decision.extra) by_plugin[to_python(extra.plugin)] = extra.by_row[row.index()];
     result[name_of(engine.cluster, row)] = by_plugin;
   }

@@ -310,7 +310,7 @@ Cycle& Engine::cycle_of(const Decision& decision) {
   return *cycle_;
 }
 
-std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure& failure) {
+std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure& failure, bool takes_classes) {
   std::vector<PluginScores> result;
   Cycle& cycle = cycle_of(decision);
   if (decision.feasible.none()) return result;
@@ -345,7 +345,9 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
       return {};
     }
     if (step.plugin == nullptr || status.kind == PreScoreStatus::Kind::kSkip) continue;
-    result.push_back({step.plugin->name(), step.weight, step.plugin->score(cycle, decision.feasible)});
+    const RowClasses* classes = takes_classes ? step.plugin->classes(cycle) : nullptr;
+    const ScoreColumn column = classes == nullptr ? step.plugin->score(cycle, decision.feasible) : ScoreColumn();
+    result.push_back({step.plugin, step.weight, column, classes});
   }
   return result;
 }
@@ -456,20 +458,33 @@ NodeId Engine::pick(const Decision& decision, const std::vector<std::int32_t>& t
   }
 }
 
-NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScores> parts) {
+bool Engine::can_rank(const Decision& decision) const {
   const bool by_rank = tie_break_ == TieBreak::kName || (tie_break_ == TieBreak::kFirst && decision.visited.empty());
-  if (!by_rank || !decision.extra.empty()) return {};
+  return by_rank && decision.extra.empty();
+}
+
+NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScores> parts) {
   std::vector<Ranking::Part> kept;
+  std::vector<Ranking::ClassPart> classes;
   kept.reserve(parts.size());
   for (const PluginScores& part : parts) {
-    if (part.column.by_row == nullptr) continue;  // the same for all
-    if (part.column.kept == nullptr) return {};
-    kept.push_back({part.column.kept, part.weight});
+    if (part.classes != nullptr) {
+      if (classes.size() == Ranking::kClassPartsMax) return {};
+      classes.push_back(
+          {part.classes, part.weight,
+           [this, plugin = part.plugin](std::span<const std::uint32_t> counts, std::vector<std::int32_t>& scores) {
+             plugin->score_classes(*cycle_, counts, scores);
+           }});
+    } else if (part.column.kept != nullptr) {
+      kept.push_back({part.column.kept, part.weight});
+    } else if (part.column.by_row != nullptr) {
+      return {};
+    }  // else the same for all
   }
   const std::uint64_t variant = volume_variant(*cycle_);
   std::list<KeptRanking>& rankings = caches_for(decision.program, *decision.profile).rankings;
   auto found = std::find_if(rankings.begin(), rankings.end(), [&](const KeptRanking& known) {
-    return known.variant == variant && known.ranking.follows(kept);
+    return known.variant == variant && known.ranking.follows(kept, classes);
   });
   if (found == rankings.end()) {
     if (rankings.size() >= kRankingsMax) rankings.pop_back();
@@ -478,7 +493,7 @@ NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScore
     rankings.splice(rankings.begin(), rankings, found);
   }
   const auto& ranks = tie_break_ == TieBreak::kName ? name_ranks() : cluster.order.positions();
-  return rankings.front().ranking.best(decision.feasible, kept, ranks, cluster.order.version());
+  return rankings.front().ranking.best(decision.feasible, kept, classes, ranks, cluster.order.version());
 }
 
 void Engine::choose(Decision& decision) {
@@ -490,13 +505,18 @@ void Engine::choose(Decision& decision) {
     return;
   }
   ScoreFailure failure;
-  const std::vector<PluginScores> parts = scores(decision, failure);
+  const bool is_ranked = can_rank(decision);
+  std::vector<PluginScores> parts = scores(decision, failure, is_ranked);
   if (!failure.text.empty()) {
     decision.error = std::move(failure.text);
     return;
   }
-  decision.chosen = pick_ranked(decision, parts);
-  if (!decision.chosen.valid()) decision.chosen = pick(decision, totals(decision, parts));
+  if (is_ranked) decision.chosen = pick_ranked(decision, parts);
+  if (decision.chosen.valid()) return;
+  for (PluginScores& part : parts) {
+    if (part.classes != nullptr) part.column = part.plugin->score(*cycle_, decision.feasible);
+  }
+  decision.chosen = pick(decision, totals(decision, parts));
 }
 
 Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {

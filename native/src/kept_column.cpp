@@ -4,20 +4,15 @@
 
 namespace volsched {
 
-namespace {
-
-/// Ids only tell columns apart, so it does not matter which engine takes the next one.
-std::uint64_t next_id() {
+std::uint64_t next_column_id() {
   static std::atomic<std::uint64_t> next{1};
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-}  // namespace
-
-KeptColumn::KeptColumn() : id_(next_id()) {}
+KeptColumn::KeptColumn() : id_(next_column_id()) {}
 
 void KeptColumn::restart(std::size_t rows) {
-  id_ = next_id();
+  id_ = next_column_id();
   values_.assign(rows, 0);
 }
 

@@ -39,6 +39,22 @@ void Cycle::fail(std::string_view plugin, const NodeMask& nodes, std::string tex
   alive -= nodes;
 }
 
+void ValueClasses::assign(std::span<const std::int32_t> values) {
+  classes.restart(values.size(), 1);
+  for (std::size_t row = 0; row < values.size(); ++row) {
+    const std::int64_t value = values[row];
+    classes.put(static_cast<std::uint32_t>(row), {&value, 1});
+  }
+}
+
+std::int64_t ValueClasses::greatest(std::span<const std::uint32_t> counts) const {
+  std::int64_t most = 0;
+  for (std::size_t at = 0; at < counts.size(); ++at) {
+    if (counts[at] != 0) most = std::max(most, classes.signature(at)[0]);
+  }
+  return most;
+}
+
 std::span<const Plugin* const> all_plugins() {
   static const std::array<const Plugin*, kPluginCount> kPlugins{
       &node_name_plugin(),           &node_unschedulable_plugin(),  &taint_toleration_plugin(),

@@ -52,11 +52,12 @@ struct Decision {
   std::vector<ExtraScores> extra;
 };
 
-/// Weighted scores of one plugin.
+/// Weighted scores of one plugin: a column, or where only the choice is wanted, classes.
 struct PluginScores {
-  std::string_view plugin;
+  const Plugin* plugin = nullptr;
   std::int32_t weight = 1;
   ScoreColumn column;
+  const RowClasses* classes = nullptr;
 };
 
 /// Why scoring failed: the point and the place there, to tell which of several failures comes first.
@@ -113,7 +114,7 @@ class Engine {
   /// Feasible nodes in visiting order.
   [[nodiscard]] std::vector<NodeId> feasible(const Decision& decision);
   /// Per plugin; valid until the engine is used again.
-  std::vector<PluginScores> scores(const Decision& decision, ScoreFailure& failure);
+  std::vector<PluginScores> scores(const Decision& decision, ScoreFailure& failure, bool takes_classes = false);
   /// The same where only the text of a failure matters.
   std::vector<PluginScores> scores(const Decision& decision, std::string& error);
   /// Sum of the scores by row; rows that are not feasible hold anything. Valid until the engine is used again.
@@ -156,6 +157,8 @@ class Engine {
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
   static std::size_t wanted(std::size_t nodes, std::int32_t percentage);
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
+  /// Whether the choice depends on totals and a rank alone.
+  [[nodiscard]] bool can_rank(const Decision& decision) const;
   /// The choice by a ranking that is kept; an invalid id when this decision needs the totals themselves.
   NodeId pick_ranked(const Decision& decision, std::span<const PluginScores> parts);
   NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,

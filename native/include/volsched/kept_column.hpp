@@ -8,6 +8,10 @@
 
 namespace volsched {
 
+/// A number that no column or sorting into classes has had. It only tells them apart, so it does not matter which
+/// engine takes the next one.
+std::uint64_t next_column_id();
+
 /// A score by row that a plugin or an index keeps from pod to pod, with a log of the rows whose score changed: what is
 /// built on it follows the log instead of reading the column. The id is the column's own as long as the log tells
 /// everything; after restart() it is another, so a reader that knows an id knows whether it can follow.

@@ -235,6 +235,22 @@ class Plugin {
   /// Stands in for pre_score in a profile that leaves it out.
   [[nodiscard]] virtual PreScoreStatus prepare_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   [[nodiscard]] virtual ScoreColumn score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
+  /// For scores that compare nodes with each other: the nodes sorted into classes that score alike, where the plugin
+  /// keeps them for pods like this one. nullptr: only score() knows.
+  [[nodiscard]] virtual const RowClasses* classes(Cycle&) const { return nullptr; }
+  /// The scores of the classes that classes() has just answered, for those that have feasible nodes: as score() would
+  /// have them. `scores` are 0 at first.
+  virtual void score_classes(Cycle&, std::span<const std::uint32_t> /*counts*/,
+                             std::vector<std::int32_t>& /*scores*/) const {}
+};
+
+/// The values of a row as classes have them, where a class is a number: scores are proportional to it.
+struct ValueClasses {
+  RowClasses classes;
+  /// By row.
+  void assign(std::span<const std::int32_t> values);
+  /// The greatest value that a feasible node has.
+  [[nodiscard]] std::int64_t greatest(std::span<const std::uint32_t> counts) const;
 };
 
 /// Every plugin with a native part, by id.

@@ -3,6 +3,7 @@
 // pairs that count something. Source: spec/scheduling.md 8.9.
 
 #include <algorithm>
+#include <array>
 #include <list>
 #include <unordered_map>
 
@@ -13,6 +14,9 @@ namespace volsched {
 namespace {
 
 constexpr std::size_t kViewsMax = 32;
+/// Keys with at most so many values sort nodes into classes by value, others by what their value's pair sums up to.
+constexpr std::size_t kClassValuesMax = 64;
+constexpr std::size_t kClassKeysMax = 4;
 
 /// What is summed up by label pair.
 enum Sum : std::uint8_t {
@@ -36,6 +40,12 @@ struct ResolvedTerm {
   std::vector<StringId> namespaces;
 };
 
+/// A topology key that counts in scoring, as classes see it.
+struct ClassKey {
+  StringId key;
+  bool is_by_pair = false;  ///< else by the sum itself
+};
+
 /// Sums as pods of one template with one namespace and label set see them.
 struct AffinityView {
   StringId space;
@@ -45,6 +55,9 @@ struct AffinityView {
   std::vector<std::vector<Contribution>> of_kind;
   std::vector<char> is_known_kind;
   std::array<std::unordered_map<std::uint32_t, std::int64_t>, kSumCount> sums;  ///< by PairId; nothing that is 0
+  RowClasses classes;                                                           ///< by kScore, while has_classes
+  std::vector<ClassKey> class_keys;
+  bool has_classes = false;
   std::uint64_t cursor = 0;
   std::uint64_t label_version = 0;
   std::uint64_t node_generation = 0;
@@ -132,21 +145,62 @@ const std::vector<Contribution>& contributions(const Cluster& cluster, AffinityV
   return made;
 }
 
+std::int64_t score_sum(const AffinityView& view, PairId pair) {
+  const auto known = view.sums[kScore].find(pair.value());
+  return known == view.sums[kScore].end() ? 0 : known->second;
+}
+
+void classify(const Cluster& cluster, AffinityView& view, NodeId row) {
+  std::array<std::int64_t, kClassKeysMax> signature{};
+  for (std::size_t at = 0; at < view.class_keys.size(); ++at) {
+    const auto& [key, is_by_pair] = view.class_keys[at];
+    const StringId value = cluster.labels.value(row, key);
+    const PairId pair = value.valid() ? cluster.labels.find_pair({key, value}) : PairId();
+    signature[at] = is_by_pair ? std::int64_t{pair.value()} : pair.valid() ? score_sum(view, pair) : 0;
+  }
+  view.classes.put(row.value(), {signature.data(), view.class_keys.size()});
+}
+
+void classify_all(const Cluster& cluster, AffinityView& view) {
+  view.class_keys.clear();
+  for (const auto& [pair, amount] : view.sums[kScore]) {
+    const StringId key = cluster.labels.label(PairId(pair)).key;
+    const auto is_it = [&](const ClassKey& known) { return known.key == key; };
+    if (std::none_of(view.class_keys.begin(), view.class_keys.end(), is_it))
+      view.class_keys.push_back({key, cluster.labels.values_of(key).size() <= kClassValuesMax});
+  }
+  view.has_classes = view.class_keys.size() <= kClassKeysMax;
+  if (!view.has_classes) return;
+  view.classes.restart(cluster.rows(), view.class_keys.size());
+  cluster.live().for_each([&](NodeId row) { classify(cluster, view, row); });
+}
+
+/// A pair's sum in scoring has changed.
+void reclassify(const Cluster& cluster, AffinityView& view, StringId key, PairId pair) {
+  const auto known = std::find_if(view.class_keys.begin(), view.class_keys.end(),
+                                  [&](const ClassKey& entry) { return entry.key == key; });
+  if (known == view.class_keys.end()) {
+    view.has_classes = false;  // a new key: all nodes are sorted again when they are next asked for
+  } else if (!known->is_by_pair) {
+    cluster.labels.with_pair(pair).for_each([&](NodeId row) { classify(cluster, view, row); });
+  }
+}
+
 void add(const Cluster& cluster, AffinityView& view, KindId kind, NodeId row, std::int32_t pods) {
   for (const Contribution& contribution : contributions(cluster, view, kind)) {
     const StringId value = cluster.labels.value(row, contribution.key);
     if (!value.valid()) continue;
     auto& sums = view.sums[contribution.sum];
-    const std::uint32_t pair = cluster.labels.find_pair({contribution.key, value}).value();
-    if ((sums[pair] += contribution.amount * pods) == 0) sums.erase(pair);
+    const PairId pair = cluster.labels.find_pair({contribution.key, value});
+    if ((sums[pair.value()] += contribution.amount * pods) == 0) sums.erase(pair.value());
+    if (contribution.sum == kScore && view.has_classes) reclassify(cluster, view, contribution.key, pair);
   }
 }
 
-/// The sums for the pod. A pod without terms is only concerned by pods that have some.
-const AffinityView& view_of(Cycle& cycle, PluginId id) {
-  static const AffinityView kUnconcerned;
+/// The sums for the pod; nullptr for a pod without terms while no placed pod has some.
+AffinityView* kept_view(Cycle& cycle, PluginId id) {
   const bool has_terms = cycle.program.has_pod_terms();
-  if (!has_terms && cycle.cluster.kinds.with_terms().empty()) return kUnconcerned;
+  if (!has_terms && cycle.cluster.kinds.with_terms().empty()) return nullptr;
   AffinityCache& cache = cycle.cache<AffinityCache>(id);
   const Cluster& cluster = cycle.cluster;
   auto known = std::find_if(cache.views.begin(), cache.views.end(), [&](const AffinityView& view) {
@@ -167,7 +221,7 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
   const bool caught_up = cluster.kinds.log().replay(view.cursor, [&](const KindChange& change) {
     if (is_current) add(cluster, view, change.kind, change.row, change.change);
   });
-  if (is_current && caught_up) return view;
+  if (is_current && caught_up) return &view;
   view.label_version = cluster.labels.version();
   view.node_generation = cluster.node_generation();
   view.namespace_version = cluster.workloads.namespace_version();
@@ -178,6 +232,7 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
   view.of_kind.clear();
   view.is_known_kind.clear();
   for (auto& sums : view.sums) sums.clear();
+  view.has_classes = false;
   const auto add_kind = [&](KindId kind) {
     if (contributions(cluster, view, kind).empty()) return;
     for (const PodKind::Place& place : cluster.kinds.at(kind).places) add(cluster, view, kind, place.row, place.count);
@@ -187,7 +242,13 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
   } else {
     std::for_each(cluster.kinds.with_terms().begin(), cluster.kinds.with_terms().end(), add_kind);
   }
-  return view;
+  return &view;
+}
+
+const AffinityView& view_of(Cycle& cycle, PluginId id) {
+  static const AffinityView kUnconcerned;
+  const AffinityView* kept = kept_view(cycle, id);
+  return kept == nullptr ? kUnconcerned : *kept;
 }
 
 class InterPodAffinity final : public Plugin {
@@ -258,6 +319,40 @@ class InterPodAffinity final : public Plugin {
       column[row.index()] = static_cast<std::int32_t>(100.0 * (static_cast<double>(raw[row.index()] - lowest) / span));
     });
     return {column.data(), 0};
+  }
+
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    AffinityView* view = kept_view(cycle, id());
+    if (view == nullptr) return nullptr;
+    if (!view->has_classes) classify_all(cycle.cluster, *view);
+    return view->has_classes && !view->classes.is_crowded() ? &view->classes : nullptr;
+  }
+
+  /// score() a class at a time.
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const AffinityView& view = view_of(cycle, id());
+    std::vector<std::int64_t> raw(counts.size(), 0);
+    std::int64_t lowest = 0;
+    std::int64_t highest = 0;
+    bool is_first = true;
+    for (std::size_t at = 0; at < counts.size(); ++at) {
+      if (counts[at] == 0) continue;
+      const auto signature = view.classes.signature(at);
+      for (std::size_t key = 0; key < signature.size(); ++key) {
+        const PairId pair(static_cast<std::uint32_t>(signature[key]));
+        raw[at] += !view.class_keys[key].is_by_pair ? signature[key] : pair.valid() ? score_sum(view, pair) : 0;
+      }
+      lowest = is_first ? raw[at] : std::min(lowest, raw[at]);
+      highest = is_first ? raw[at] : std::max(highest, raw[at]);
+      is_first = false;
+    }
+    if (lowest == highest) return;
+    const double span = static_cast<double>(highest - lowest);
+    for (std::size_t at = 0; at < counts.size(); ++at) {
+      if (counts[at] == 0) continue;
+      scores[at] = static_cast<std::int32_t>(100.0 * (static_cast<double>(raw[at] - lowest) / span));
+    }
   }
 
  private:

@@ -3,6 +3,8 @@
 // once for each kind of pods. The filter is then a test per domain and set algebra. Source: spec/scheduling.md 8.8.
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <list>
 
@@ -18,6 +20,9 @@ constexpr const char* kMissingLabel = "node(s) didn't match pod topology spread 
 constexpr const char* kHostname = "kubernetes.io/hostname";
 constexpr const char* kZone = "topology.kubernetes.io/zone";
 constexpr std::size_t kSetsMax = 8;
+/// Domains of a key by which nodes are sorted into classes; with more of them every node is looked at.
+constexpr std::size_t kClassDomainsMax = 64;
+constexpr std::size_t kClassColumnsMax = 4;
 
 /// Pods of one constraint by domain.
 struct SpreadColumn {
@@ -38,6 +43,8 @@ struct SpreadSet {
   Term default_selector;    ///< for pods without constraints of their own
   bool require_all = true;  ///< nodes that lack one of the keys do not count
   std::vector<SpreadColumn> columns;
+  RowClasses classes;  ///< of soft constraints: nodes by domain, for the hostname by their own pods; -1 without the key
+  bool has_classes = false;
   std::uint64_t cursor = 0;
   std::uint64_t label_version = 0;
   std::uint64_t taint_version = 0;
@@ -69,6 +76,31 @@ void count(SpreadColumn& column, NodeId row, std::int32_t change) {
   column.on_row[row.index()] += change;
   const std::int32_t domain = column.domain_of_row[row.index()];
   if (domain >= 0 && column.eligible.test(row)) column.counts[static_cast<std::size_t>(domain)] += change;
+}
+
+/// Scoring takes the pods of the node itself where the key is its name.
+bool is_by_node(const Cluster& cluster, const SpreadColumn& column) {
+  return column.constraint.topology_key == cluster.strings.find(kHostname);
+}
+
+void classify(const Cluster& cluster, SpreadSet& set, NodeId row) {
+  std::array<std::int64_t, kClassColumnsMax> signature{};
+  for (std::size_t at = 0; at < set.columns.size(); ++at) {
+    const SpreadColumn& column = set.columns[at];
+    const std::int32_t domain = column.domain_of_row[row.index()];
+    signature[at] = domain >= 0 && is_by_node(cluster, column) ? column.on_row[row.index()] : domain;
+  }
+  set.classes.put(row.value(), {signature.data(), set.columns.size()});
+}
+
+void classify_all(const Cluster& cluster, SpreadSet& set) {
+  set.has_classes = set.mode == SpreadMode::kSoft && set.columns.size() <= kClassColumnsMax &&
+                    std::all_of(set.columns.begin(), set.columns.end(), [&](const SpreadColumn& column) {
+                      return column.pairs.size() <= kClassDomainsMax || is_by_node(cluster, column);
+                    });
+  if (!set.has_classes) return;
+  set.classes.restart(cluster.rows(), set.columns.size());
+  cluster.live().for_each([&](NodeId row) { classify(cluster, set, row); });
 }
 
 void rebuild(Cycle& cycle, SpreadSet& set) {
@@ -121,15 +153,20 @@ SpreadSet& refreshed(Cycle& cycle, SpreadSet& set) {
                           set.node_generation == cluster.node_generation();
   const bool caught_up = cluster.kinds.log().replay(set.cursor, [&](const KindChange& change) {
     if (!is_current) return;
+    bool is_counted = false;
     for (SpreadColumn& column : set.columns) {
-      if (matches_kind(cluster, set, column, change.kind)) count(column, change.row, change.change);
+      if (!matches_kind(cluster, set, column, change.kind)) continue;
+      count(column, change.row, change.change);
+      is_counted = true;
     }
+    if (is_counted && set.has_classes && cluster.live().test(change.row)) classify(cluster, set, change.row);
   });
   if (is_current && caught_up) return set;
   set.label_version = cluster.labels.version();
   set.taint_version = cluster.taints.version();
   set.node_generation = cluster.node_generation();
   rebuild(cycle, set);
+  classify_all(cluster, set);
   return set;
 }
 
@@ -260,11 +297,10 @@ class PodTopologySpread final : public Plugin {
         considered = with == nullptr ? NodeMask(cluster.rows()) : with->within(considered);
       }
     }
-    const StringId hostname = cluster.strings.find(kHostname);
     std::vector<double> weights;
     for (const SpreadColumn& column : set.columns) {
       std::size_t size = considered.count();
-      if (column.constraint.topology_key != hostname) {
+      if (!is_by_node(cluster, column)) {
         size = 0;
         NodeMask without = considered;
         for (const PairId pair : column.pairs) {
@@ -290,9 +326,8 @@ class PodTopologySpread final : public Plugin {
         const SpreadColumn& column = set.columns[at];
         const std::int32_t domain = column.domain_of_row[row.index()];
         if (domain < 0) continue;
-        const std::int64_t pods = column.constraint.topology_key == hostname
-                                      ? column.on_row[row.index()]
-                                      : column.counts[static_cast<std::size_t>(domain)];
+        const std::int64_t pods =
+            is_by_node(cluster, column) ? column.on_row[row.index()] : column.counts[static_cast<std::size_t>(domain)];
         total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
       }
       const auto rounded = static_cast<std::int64_t>(std::round(total));
@@ -306,6 +341,68 @@ class PodTopologySpread final : public Plugin {
           highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[row.index()]) / highest);
     });
     return {result.data(), 0};
+  }
+
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    const SpreadSet* set = set_for(cycle, id(), SpreadMode::kSoft);
+    return set != nullptr && set->has_classes && !set->classes.is_crowded() ? &set->classes : nullptr;
+  }
+
+  /// score() a class at a time.
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const SpreadSet& set = *set_for(cycle, id(), SpreadMode::kSoft);
+    const std::size_t width = set.columns.size();
+    std::array<bool, kClassColumnsMax> by_node{};
+    std::array<std::uint64_t, kClassColumnsMax> seen{};  // domains, one bit each
+    std::array<bool, kClassColumnsMax> is_missing{};
+    std::size_t considered = 0;
+    for (std::size_t at = 0; at < width; ++at) by_node[at] = is_by_node(cycle.cluster, set.columns[at]);
+    const auto is_considered = [&](std::size_t id) {
+      const auto signature = set.classes.signature(id);
+      return counts[id] != 0 &&
+             (!set.require_all || std::find(signature.begin(), signature.end(), -1) == signature.end());
+    };
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      considered += counts[id];
+      for (std::size_t at = 0; at < width; ++at) {
+        const std::int64_t value = set.classes.signature(id)[at];
+        if (value < 0) {
+          is_missing[at] = true;
+        } else if (!by_node[at]) {
+          seen[at] |= 1ULL << static_cast<std::uint64_t>(value);
+        }
+      }
+    }
+    std::array<double, kClassColumnsMax> weights{};
+    for (std::size_t at = 0; at < width; ++at) {
+      const std::size_t domains = static_cast<std::size_t>(std::popcount(seen[at])) + (is_missing[at] ? 1 : 0);
+      weights[at] = go_log(static_cast<double>((by_node[at] ? considered : domains) + 2));
+    }
+    std::vector<std::int64_t> raw(counts.size(), 0);
+    std::int64_t lowest = 0;
+    std::int64_t highest = 0;
+    bool is_first = true;
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      double total = 0;
+      for (std::size_t at = 0; at < width; ++at) {
+        const SpreadColumn& column = set.columns[at];
+        const std::int64_t value = set.classes.signature(id)[at];
+        if (value < 0) continue;
+        const std::int64_t pods = by_node[at] ? value : column.counts[static_cast<std::size_t>(value)];
+        total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
+      }
+      raw[id] = static_cast<std::int64_t>(std::round(total));
+      lowest = is_first ? raw[id] : std::min(lowest, raw[id]);
+      highest = is_first ? raw[id] : std::max(highest, raw[id]);
+      is_first = false;
+    }
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      scores[id] = highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[id]) / highest);
+    }
   }
 };
 

@@ -367,12 +367,15 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   VolumeState& state = cycle.volume_state;
   if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return {};
   ensure_columns(cycle);
-  // One column covers every feasible node: it has the scores.
-  if (!state.is_exact && state.annotated.empty()) {
-    const MatchColumn* column = state.matches.front().column;
-    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(),
-                                            [&](const auto& match) { return match.column == column; });
-    const bool has_means = !cycle.profile.is_default_volume_shape && state.matches.size() > 1;
+  // One column covers every feasible node, and no other has a volume for one of them: it has the scores, whatever is
+  // provisioned beside.
+  if (!state.is_exact) {
+    const auto has_volume = [&](const auto& match) { return feasible.intersects(nodes_of(match)); };
+    const auto first = std::find_if(state.matches.begin(), state.matches.end(), has_volume);
+    const MatchColumn* column = first == state.matches.end() ? nullptr : first->column;
+    const bool is_only_column = std::all_of(
+        first, state.matches.end(), [&](const auto& match) { return match.column == column || !has_volume(match); });
+    const bool has_means = !cycle.profile.is_default_volume_shape && column != nullptr && column->shapes.size() > 1;
     if (column != nullptr && is_only_column && !has_means && feasible.is_subset_of(column->any))
       return reshaped(cycle, column->score, feasible);
   }
