@@ -103,7 +103,8 @@ class Wires:
 class Cluster:
     """An embedded Kubernetes cluster for storage scheduling.
 
-    state: SQLite file to keep it in, or None for memory. seed: of uids and chance; a state file keeps its own. engine: "native" or
+    state: SQLite file to keep it in, or None for memory. read_only: look at what the file holds now, also while another process runs the
+    cluster; nothing can be written or run. seed: of uids and chance; a state file keeps its own. engine: "native" or
     "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, under `kubelet_root`
     (`{node}` in it becomes the node's name); "instant" sets bound pods running.
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
@@ -120,6 +121,7 @@ class Cluster:
         self,
         *,
         state: Path | None = None,
+        read_only: bool = False,
         seed: int | None = None,
         engine: str = "native",
         tie_break: TieBreak = "first",
@@ -134,7 +136,7 @@ class Cluster:
         plugins: Sequence[Any] = (),
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
-        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
+        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state, read_only=read_only)
         self.start_ns = self.clock.now_ns()
         self.changed_ns = self.start_ns  # when an object changed last
         self.narrative: list[tuple[int, Happening]] = []

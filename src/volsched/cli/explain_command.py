@@ -14,7 +14,7 @@ from volsched.app.explain import Explainer, Explanation
 from volsched.cache.explain import Candidate, ClaimExplanation, ClaimOnNodes
 from volsched.cli.common import complete_kinds, engine_option, namespace_options, output_option, resources, selector_option, state_option
 from volsched.cli.layout import grid, wrapped
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
@@ -58,7 +58,7 @@ def explain(
     for kind, _ in pairs:
         if kind.name != "Pod":
             raise InputError(f"{kind.plural} are not scheduled; explain takes pods (`describe` shows what an object is)")
-    with showing("opening the cluster") as progress, existing(state, engine=engine) as cluster:
+    with showing("opening the cluster") as progress, looked_at(state, engine=engine) as cluster:
         explainer = Explainer(cluster)
         pods = []
         for _, name in pairs:

@@ -18,7 +18,7 @@ from volsched.cli.common import complete_kinds, kind_or_fail, namespace_options,
 from volsched.cli.describe import describe as describe_text
 from volsched.cli.jsonpath import Template, custom_columns, sorted_by
 from volsched.cli.layout import fits, grid
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import as_list, objects_table, resource_name, short_name, structured
 from volsched.errors import InputError, NotFoundError
 
@@ -96,7 +96,7 @@ def get(
     if named and (selector or field_selector):
         raise click.UsageError("names cannot be given together with a selector")
     missing = _Missing()
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         groups: dict[str, list[Any]] = {}
         for kind, name in pairs:
             if name is None:
@@ -170,7 +170,7 @@ def describe(what: tuple[str, ...], selector: str | None, namespace: str, all_na
     """Show one or more objects in full, with their events. A name that no object has stands for all whose names begin so."""
     pairs = resources(what)
     missing = _Missing()
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         texts = []
         for kind, name in pairs:
             scope = None if all_namespaces or not kind.namespaced else namespace
@@ -201,7 +201,7 @@ def events(
 ) -> None:
     """List events, oldest first."""
     wanted = _types(types)
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         if regarding is not None:
             pairs = resources((regarding,))
             kind, name = pairs[0]
