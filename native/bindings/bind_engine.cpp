@@ -21,8 +21,7 @@ TieBreak to_tie_break(const std::string& name) {
 /// A read-only array in node order.
 template <class Value>
 py::array_t<Value> column_in_order(Engine& engine, const std::vector<Value>& by_row) {
-  engine.cluster.order.refresh(engine.cluster.rows());
-  const auto& order = engine.cluster.order.list();
+  const std::vector<NodeId> order = engine.cluster.order.next();
   py::array_t<Value> made(static_cast<py::ssize_t>(order.size()));
   Value* to = made.mutable_data();
   for (const NodeId row : order) *to++ = by_row[row.index()];
@@ -185,9 +184,8 @@ void bind_engine(py::module_& m) {
            [](Holder& self) {
              const std::lock_guard lock(self.mutex);
              Cluster& cluster = self.engine->cluster;
-             cluster.order.refresh(cluster.rows());
              py::typing::List<py::str> names;
-             for (const NodeId row : cluster.order.list()) names.append(name_of(cluster, row));
+             for (const NodeId row : cluster.order.next()) names.append(name_of(cluster, row));
              return names;
            })
       .def_property_readonly("generation", [](const Holder& self) { return self.engine->cluster.generation(); })
@@ -232,10 +230,9 @@ void bind_engine(py::module_& m) {
           [](Holder& self, const std::string& key) {
             const std::lock_guard lock(self.mutex);
             Cluster& cluster = self.engine->cluster;
-            cluster.order.refresh(cluster.rows());
             const StringId id = cluster.strings.find(key);
             py::typing::List<PyOptionalText> values;
-            for (const NodeId row : cluster.order.list()) {
+            for (const NodeId row : cluster.order.next()) {
               const StringId value = id.valid() ? cluster.labels.value(row, id) : StringId();
               values.append(value.valid() ? py::object(to_python(cluster.strings.view(value)))
                                           : py::object(py::none()));

@@ -22,7 +22,8 @@ struct Search {
   }
 };
 
-NodeMask to_mask(const Engine& engine, const PyMask& given, const char* what) {
+NodeMask to_mask(const Engine& engine, const Decision& decision, const PyMask& given, const char* what) {
+  engine.check_nodes(decision);
   const auto& order = engine.cluster.order.list();
   if (given.ndim() != 1 || static_cast<std::size_t>(given.shape(0)) != order.size()) {
     throw Error(std::string(what) + " must be one-dimensional with one entry for each of the " +
@@ -80,7 +81,7 @@ void bind_search(py::module_& m) {
           [](Search& self, const std::string& plugin, const PyMask& nodes) {
             const std::lock_guard lock(self.held.holder->mutex);
             Engine& engine = self.engine();
-            return engine.restrict(self.held.decision, plugin, to_mask(engine, nodes, "nodes"));
+            return engine.restrict(self.held.decision, plugin, to_mask(engine, self.held.decision, nodes, "nodes"));
           },
           "plugin"_a, "nodes"_a.noconvert())
       .def("end_pre_filters",
@@ -111,7 +112,8 @@ void bind_search(py::module_& m) {
           [](Search& self, const PyMask& keep, const std::string& plugin, const std::string& reason, bool resolvable) {
             const std::lock_guard lock(self.held.holder->mutex);
             Engine& engine = self.engine();
-            engine.reject(self.held.decision, to_mask(engine, keep, "keep"), plugin, to_code(resolvable), reason);
+            engine.reject(self.held.decision, to_mask(engine, self.held.decision, keep, "keep"), plugin,
+                          to_code(resolvable), reason);
           },
           "keep"_a.noconvert(), "plugin"_a, "reason"_a, "resolvable"_a)
       .def(

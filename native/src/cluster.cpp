@@ -157,7 +157,7 @@ void Cluster::put_node(std::string_view bytes) {
     node.exists = true;
     ++node_count_;
     ++node_generation_;
-    order.add(row, zone);
+    order.add(row, name, zone);
     for (const PodId pod : node.pods) count_uses(pods_[pod.index()], 1);
   } else {
     order.rezone(row, zone);
@@ -176,7 +176,7 @@ void Cluster::remove_node(std::string_view name) {
   if (!row.valid() || !nodes_[row.index()].exists) return;
   NodeRow& node = nodes_[row.index()];
   for (const PodId pod : node.pods) count_uses(pods_[pod.index()], -1);
-  order.remove(row);
+  order.remove(row, node.name);
   set_labels(row, {});
   taints.assign(row, {}, rows());
   images.assign(row, {});

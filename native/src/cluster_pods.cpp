@@ -222,6 +222,9 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
       pod.instance.owner = read.owner;
       pod.instance.node = read.node;
       pod.assumption = 0;
+      NodeRow& node = nodes_[pod.row.index()];  // as upstream, which takes a changed pod out and puts it back
+      std::swap(*std::find(node.pods.begin(), node.pods.end(), known), node.pods.back());
+      if (node.attach_error.valid()) stale_attachments(pod.row);
       images.touch(pod.row);
       resources.touch(pod.row);
       return;

@@ -383,7 +383,7 @@ class Engine:
     # The cluster ------------------------------------------------------------------------------------------------------------------
 
     def node_names(self) -> list[str]:
-        """In upstream's node order (spec/scheduling.md 9.2)."""
+        """In upstream's node order (spec/scheduling.md 9.2), as a decision made now would visit them."""
         return self._core.node_names()
 
     @property

@@ -97,12 +97,16 @@ class AssumeCache(Generic[T]):
 
 
 class NodeTree:
-    """Nodes by zone, and the order in which they are visited: the first of each zone, then the second of each, and so on."""
+    """Nodes by zone, and the order in which they are visited: the first of each zone, then the second of each, and so on.
+
+    The order is made anew by the first decision that finds other nodes than the last one did. So a node that changes its zone, or goes and
+    is back by then, keeps its place until another comes or goes.
+    """
 
     def __init__(self) -> None:
         self._zones: dict[str, list[str]] = {}
         self._zone_of: dict[str, str] = {}
-        self._order: list[str] = []
+        self._listed: list[str] = []
 
     @staticmethod
     def zone_key(node: Node) -> str:
@@ -113,7 +117,7 @@ class NodeTree:
         return f"{region}{_ZONE_SEPARATOR}{zone}" if region or zone else ""
 
     def upsert(self, name: str, node: Node) -> None:
-        """Add a node, or move it to its new zone. The visiting order is made anew only when the node was not known."""
+        """Add a node, or move it to its new zone."""
         zone = self.zone_key(node)
         known = self._zone_of.get(name)
         if known == zone:
@@ -122,26 +126,28 @@ class NodeTree:
             self._leave(name)
         self._zones.setdefault(zone, []).append(name)
         self._zone_of[name] = zone
-        if known is None:
-            self._rebuild()
 
     def remove(self, name: str) -> None:
         if name in self._zone_of:
             self._leave(name)
-            self._rebuild()
 
     def order(self) -> list[str]:
-        return list(self._order)
+        """As the next decision would have it."""
+        if set(self._listed) == self._zone_of.keys():
+            return list(self._listed)
+        rows = max((len(names) for names in self._zones.values()), default=0)
+        return [names[row] for row in range(rows) for names in self._zones.values() if row < len(names)]
+
+    def decide(self) -> list[str]:
+        """The order for a decision that is now made."""
+        self._listed = self.order()
+        return list(self._listed)
 
     def _leave(self, name: str) -> None:
         zone = self._zone_of.pop(name)
         self._zones[zone].remove(name)
         if not self._zones[zone]:
             del self._zones[zone]  # it comes back at the end
-
-    def _rebuild(self) -> None:
-        rows = max((len(names) for names in self._zones.values()), default=0)
-        self._order = [names[row] for row in range(rows) for names in self._zones.values() if row < len(names)]
 
 
 class _Images:
@@ -196,7 +202,7 @@ class ClusterState:
         self._tree = NodeTree()
         self._images = _Images()
         self._node_of_pod: dict[Name, str] = {}
-        self._pods: dict[str, dict[Name, PodInfo]] = {}  # by node name, known or not
+        self._pods: dict[str, list[tuple[Name, PodInfo]]] = {}  # by node name, known or not
         self._rows: dict[str, NodeInfo] = {}  # as last copied; a node that changed since is missing
 
     # Objects in and out
@@ -259,19 +265,22 @@ class ClusterState:
         node = pod.spec.nodeName if pod.spec else None
         if node and not pod_terminated(pod):
             self._node_of_pod[key] = node
-            self._pods.setdefault(node, {})[key] = PodInfo(pod)
+            self._pods.setdefault(node, []).append((key, PodInfo(pod)))
             self._rows.pop(node, None)
 
     def remove_pod(self, key: Name) -> None:
         node = self._node_of_pod.pop(key, None)
         if node is not None:
-            del self._pods[node][key]
+            pods = self._pods[node]
+            place = [name for name, _info in pods].index(key)
+            pods[place] = pods[-1]  # as upstream: the last takes the place of the one that leaves
+            pods.pop()
             self._rows.pop(node, None)
 
     def placed_pod(self, key: Name) -> Pod | None:
         """The pod counted under this name, None when no node has it."""
         node = self._node_of_pod.get(key)
-        return self._pods[node][key].pod if node is not None else None
+        return dict(self._pods[node])[key].pod if node is not None else None
 
     # Reading
 
@@ -279,12 +288,13 @@ class ClusterState:
         return self._tree.order()
 
     def snapshot(self) -> Snapshot:
-        """Rows of all nodes in order; only rows of nodes that changed are made anew, so image counts of the others may lag."""
-        for name in self._tree.order():
+        """Rows of all nodes in order, for a decision. Only rows of nodes that changed are made anew, so image counts of others may lag."""
+        order = self._tree.decide()
+        for name in order:
             if name not in self._rows:
-                pods = list(self._pods.get(name, {}).values())
+                pods = [info for _name, info in self._pods.get(name, ())]
                 self._rows[name] = NodeInfo(self._nodes[name], pods, self._images.states(name))
-        return Snapshot([self._rows[name] for name in self._tree.order()], self)
+        return Snapshot([self._rows[name] for name in order], self)
 
     def claim(self, namespace: str, name: str) -> PersistentVolumeClaim | None:
         """The claim as the API server has it, as every plugin but VolumeBinding's binder reads it."""
