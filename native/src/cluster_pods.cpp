@@ -267,24 +267,24 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
   AssumedState state;
   state.id = next_assumption_++;
   for (const BindStep& step : plan.bind) {
-    const Claim& claim = claims.at(step.claim);
     const Volume& volume = volumes.at(step.volume);
-    if (volume.claim == step.claim && volume.claim_uid == claim.uid) continue;  // reserved exactly so already
-    assumed_volumes_.try_emplace(step.volume.value(), AssumedVolume{state.id, volume.claim, volume.claim_uid})
-        .first->second.assumption = state.id;
-    volumes.reserve(step.volume, step.claim, claim.uid, strings);
+    const ClaimRef wanted{step.claim, claims.at(step.claim).uid};
+    auto& layers = assumed_volumes_.try_emplace(step.volume.value()).first->second;
+    if (layers.assumed.empty()) layers.own = {volume.claim, volume.claim_uid};
+    layers.assumed.emplace_back(state.id, wanted);
     state.volumes.push_back(step.volume);
+    if (volume.claim != wanted.claim || volume.claim_uid != wanted.claim_uid)
+      volumes.reserve(step.volume, wanted.claim, wanted.claim_uid, strings);
   }
   const StringId node_name = nodes_[row.index()].name;
   for (const BindStep& step : plan.provision) {
     Claim& claim = claims.edit(step.claim);
-    if (claim.has_selected_node && claim.selected_node == node_name) continue;
-    assumed_claims_
-        .try_emplace(step.claim.value(), AssumedClaim{state.id, claim.has_selected_node, claim.selected_node})
-        .first->second.assumption = state.id;
+    auto& layers = assumed_claims_.try_emplace(step.claim.value()).first->second;
+    if (layers.assumed.empty()) layers.own = {claim.has_selected_node, claim.selected_node};
+    layers.assumed.emplace_back(state.id, Selection{true, node_name});
+    state.claims.push_back(step.claim);
     claim.has_selected_node = true;
     claim.selected_node = node_name;
-    state.claims.push_back(step.claim);
   }
   PodId id(pods_.size());
   if (free_pods_.empty()) {
@@ -309,17 +309,20 @@ void Cluster::forget(const AssumedState& state) {
   if (pod.exists && pod.assumption == state.id) displace(state.pod);
   for (const ClaimId id : state.claims) {
     const auto known = assumed_claims_.find(id.value());
-    if (known == assumed_claims_.end() || known->second.assumption != state.id) continue;
+    if (known == assumed_claims_.end() || !known->second.forget(state.id)) continue;
     Claim& claim = claims.edit(id);
-    claim.has_selected_node = known->second.has_selected_node;
-    claim.selected_node = known->second.selected_node;
-    assumed_claims_.erase(known);
+    claim.has_selected_node = known->second.effective().has_node;
+    claim.selected_node = known->second.effective().node;
+    if (known->second.assumed.empty()) assumed_claims_.erase(known);
   }
   for (const VolumeId id : state.volumes) {
     const auto known = assumed_volumes_.find(id.value());
-    if (known == assumed_volumes_.end() || known->second.assumption != state.id) continue;
-    volumes.reserve(id, known->second.claim, known->second.claim_uid, strings);
-    assumed_volumes_.erase(known);
+    if (known == assumed_volumes_.end() || !known->second.forget(state.id)) continue;
+    const ClaimRef left = known->second.effective();
+    const Volume& volume = volumes.at(id);
+    if (volume.claim != left.claim || volume.claim_uid != left.claim_uid)
+      volumes.reserve(id, left.claim, left.claim_uid, strings);
+    if (known->second.assumed.empty()) assumed_volumes_.erase(known);
   }
   bump();
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from lightkube.models.core_v1 import PersistentVolumeClaimSpec
 
 from tests.builders import make_class, make_container, make_csinode, make_node, make_owner, make_pod, make_pv, make_pvc
@@ -59,6 +60,56 @@ class TestNodeOrder:
         kept.upsert(with_defaults(make_node("n1", zone="b")))
         assert kept.node_names() == ["n2", "n1", "n3"]
         assert _decide(kept).feasible() == ["n2", "n1", "n3"]
+
+
+@every_engine
+class TestAssumptionsThatMeet:
+    """Pods that share a claim: each assumption is undone on its own."""
+
+    @staticmethod
+    def _shared(name: str, *, volume: bool, version: str | None = None) -> SchedulingEngine:
+        objects = [make_node("n1"), make_node("n2"), make_class("fast", provisioner="csi.example.com")]
+        objects.append(make_pvc("data", uid="uid-data", size="1Gi", storage_class="fast"))
+        objects.append(make_pvc("other", uid="uid-other", size="1Gi", storage_class="fast"))
+        if volume:
+            objects.append(make_pv("pv", size="1Gi", storage_class="fast", phase="Available", version=version))
+        return engine_with(name, objects)
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_a_volume_is_held_as_long_as_one_pod_needs_it(self, engine: str, first: int) -> None:
+        kept = self._shared(engine, volume=True)
+        held = [kept.assume(_decide(kept, f"p{number}", claims=["data"]), "n1") for number in (0, 1)]
+        assert [item.volumes.bind for item in held] == [(("default/data", "pv"),)] * 2
+        kept.forget(held[first])
+        assert _decide(kept, "third", claims=["other"]).volumes("n1").bind == ()
+        kept.forget(held[1 - first])
+        assert _decide(kept, "third", claims=["other"]).volumes("n1").bind == (("default/other", "pv"),)
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_a_claim_keeps_its_node_as_long_as_one_pod_needs_it(self, engine: str, first: int) -> None:
+        kept = self._shared(engine, volume=False)
+        held = [kept.assume(_decide(kept, f"p{number}", claims=["data"]), "n1") for number in (0, 1)]
+        kept.forget(held[first])
+        assert _decide(kept, "third", claims=["data"]).feasible() == ["n1"]
+        kept.forget(held[1 - first])
+        assert _decide(kept, "third", claims=["data"]).feasible() == ["n1", "n2"]
+
+    def test_what_else_a_volume_says_is_seen_under_an_assumption(self, engine: str) -> None:
+        """Objects written by hand have no version by which a change could be told from a repetition."""
+        kept = self._shared(engine, volume=True)
+        kept.assume(_decide(kept, "p0", claims=["data"]), "n1")
+        kept.upsert(with_defaults(make_pv("pv", size="1Gi", storage_class="fast", phase="Available", where={"disk": "yes"})))
+        again = _decide(kept, "p1", claims=["data"])
+        assert again.volumes("n1").bind == () and again.volumes("n1").provision == (("default/data", None),)
+
+    def test_a_newer_version_ends_them_all(self, engine: str) -> None:
+        kept = self._shared(engine, volume=True, version="1")
+        held = [kept.assume(_decide(kept, f"p{number}", claims=["data"]), "n1") for number in (0, 1)]
+        kept.upsert(with_defaults(make_pv("pv", size="1Gi", storage_class="fast", phase="Available", version="2")))
+        assert _decide(kept, "third", claims=["other"]).volumes("n1").bind == (("default/other", "pv"),)
+        for item in held:
+            kept.forget(item)
+        assert _decide(kept, "third", claims=["other"]).volumes("n1").bind == (("default/other", "pv"),)
 
 
 @every_engine

@@ -71,7 +71,8 @@ struct Plan {
   std::vector<BindStep> provision;
 };
 
-/// One assumption: what it changed. What was there before is kept by the cluster, which learns of newer objects.
+/// One assumption: where it lies over an object. What it says there is kept by the cluster, which learns of newer
+/// objects.
 struct AssumedState {
   std::uint64_t id = 0;
   PodId pod;
@@ -239,19 +240,28 @@ class Cluster {
   FlatMap zone_selectors_;
   std::unordered_map<std::string_view, ProgramPtr> programs_;
   std::size_t programs_purge_at_ = 4096;
-  /// What the object itself says where an assumption lies over it.
-  struct AssumedVolume {
-    std::uint64_t assumption = 0;
+  /// What the object itself says, and over it what each assumption says, oldest first: the last one counts, and taking
+  /// one back leaves the others.
+  struct ClaimRef {
     ClaimId claim;
     StringId claim_uid;
   };
-  struct AssumedClaim {
-    std::uint64_t assumption = 0;
-    bool has_selected_node = false;
-    StringId selected_node;
+  struct Selection {
+    bool has_node = false;
+    StringId node;
   };
-  std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
-  std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
+  template <class Said>
+  struct Layers {
+    Said own;
+    std::vector<std::pair<std::uint64_t, Said>> assumed;  ///< by assumption
+    [[nodiscard]] const Said& effective() const { return assumed.empty() ? own : assumed.back().second; }
+    /// Whether the assumption was there.
+    bool forget(std::uint64_t assumption) {
+      return std::erase_if(assumed, [&](const auto& layer) { return layer.first == assumption; }) > 0;
+    }
+  };
+  std::unordered_map<std::uint32_t, Layers<ClaimRef>> assumed_volumes_;  ///< by VolumeId
+  std::unordered_map<std::uint32_t, Layers<Selection>> assumed_claims_;  ///< by ClaimId
   std::uint64_t next_assumption_ = 1;
   std::uint64_t next_profile_ = 1;
   std::uint64_t generation_ = 1;

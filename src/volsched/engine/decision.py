@@ -161,7 +161,8 @@ class SchedulingEngine(Protocol):
         Raises EngineError if the node is not feasible or the decision is not of this engine."""
 
     def forget(self, assumption: Assumption) -> None:
-        """Undo an assumption exactly. Parts that an upsert has replaced meanwhile are left as the upsert made them."""
+        """Undo an assumption exactly. Parts that an upsert has replaced meanwhile are left as the upsert made them; what other assumptions
+        say of the same volumes and claims stands."""
 
     def node_names(self) -> list[str]:
-        """In upstream's node order (spec/scheduling.md 9.2)."""
+        """In upstream's node order (spec/scheduling.md 9.2), as a decision made now would visit them."""

@@ -2,13 +2,14 @@
 
 It is used when asked for by name, to compare with; it never stands in for the native engine unasked.
 
-Reserve in miniature: `assume` counts the pod on its node, lays over each volume chosen for a claim a copy that is claimed, and over each
-claim to be provisioned a copy that names the node. `forget` takes exactly these back. Source: spec/scheduling.md 4.6, 5, 9, 12.
+Reserve in miniature: `assume` counts the pod on its node, lays over each volume chosen for a claim that it is claimed, and over each claim
+to be provisioned that it names the node. `forget` takes exactly these back. Source: spec/scheduling.md 4.6, 5, 9, 12.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 from lightkube.models.core_v1 import ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod
@@ -221,12 +222,12 @@ class ReferenceEngine:
         try:
             for claim, pv in plan.bind:
                 key = ("", key_of(pv).name)
-                self._state.volumes.assume(key, number, claimed(pv, claim))
+                self._state.volumes.assume(key, number, pv, partial(claimed, claim=claim))
                 volumes.append(key)
             for item in plan.provision:
                 claim_name = key_of(item.claim)
                 key = (claim_name.namespace, claim_name.name)
-                self._state.claims.assume(key, number, with_annotations(item.claim, {ANN_SELECTED_NODE: chosen}))
+                self._state.claims.assume(key, number, item.claim, partial(with_annotations, changes={ANN_SELECTED_NODE: chosen}))
                 claims.append(key)
         except EngineError:
             self._restore(assumption)

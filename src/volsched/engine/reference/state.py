@@ -1,8 +1,8 @@
 """The cluster as the reference engine knows it: objects by kind, assumed copies over them, pods by node, nodes in order.
 
     informer object ──stored[key]──┐
-                                   ├──get──> the assumed copy while both carry the same resourceVersion, else the stored one
-    assume ─────────assumed[key]───┘         any stored change to another resourceVersion drops the assumption for good
+                                   ├──get──> the stored object with the latest assumption laid over it
+    assume ─────────edits[key]─────┘         a stored object of another resourceVersion drops all assumptions for good
 
 Volumes and claims have this overlay, as VolumeBinding's assume caches do; the other plugins read what is stored. Versions are compared for
 equality only. Several assumptions on one object pile up, the latest counts, and forgetting one leaves the others.
@@ -13,7 +13,7 @@ spec/scheduling.md 5, 9.2, 12.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
@@ -47,21 +47,31 @@ def _version(obj: object) -> str:
 
 
 class AssumeCache(Generic[T]):
-    """Stored objects of one kind with assumed copies over them."""
+    """Stored objects of one kind with assumptions over them: edits, by the number of the assumption."""
 
     def __init__(self) -> None:
         self._stored: dict[Name, T] = {}
-        self._assumed: dict[Name, dict[int, T]] = {}  # per object: assumption number -> copy, oldest first
+        self._edits: dict[Name, dict[int, Callable[[T], T]]] = {}  # oldest first
+        self._edited: dict[Name, T] = {}  # the stored object after the last of its edits
 
     def upsert(self, key: Name, obj: T) -> None:
-        """Take a stored object; an assumption made on another version of it is gone."""
+        """Take a stored object; assumptions made on another version of it are gone."""
         if key not in self._stored or _version(self._stored[key]) != _version(obj):
-            self._assumed.pop(key, None)
+            self._edits.pop(key, None)
         self._stored[key] = obj
+        self._edit(key)
 
     def remove(self, key: Name) -> None:
         self._stored.pop(key, None)
-        self._assumed.pop(key, None)
+        self._edits.pop(key, None)
+        self._edit(key)
+
+    def _edit(self, key: Name) -> None:
+        edits = self._edits.get(key)
+        if edits:
+            self._edited[key] = list(edits.values())[-1](self._stored[key])
+        else:
+            self._edited.pop(key, None)
 
     def stored(self, key: Name) -> T | None:
         """The object as the API server has it."""
@@ -69,8 +79,7 @@ class AssumeCache(Generic[T]):
 
     def get(self, key: Name) -> T | None:
         """The object with assumptions applied."""
-        copies = self._assumed.get(key)
-        return list(copies.values())[-1] if copies else self._stored.get(key)
+        return self._edited.get(key, self._stored.get(key))
 
     def all(self) -> Iterator[T]:
         """Every object with assumptions applied, by name."""
@@ -79,21 +88,24 @@ class AssumeCache(Generic[T]):
             assert found is not None
             yield found
 
-    def assume(self, key: Name, number: int, copy: T) -> None:
-        """Lay a changed copy over the stored object. Raises EngineError unless it was made from the stored version."""
+    def assume(self, key: Name, number: int, seen: T, edit: Callable[[T], T]) -> None:
+        """Lay an edit over the stored object. Raises EngineError unless `seen`, what it was decided on, is the stored version."""
         stored = self._stored.get(key)
         label = "/".join(part for part in key if part)
         if stored is None:
             raise EngineError(f'"{label}" cannot be assumed: the engine does not know it')
-        if _version(stored) != _version(copy):
-            raise EngineError(f'"{label}" is out of sync (stored: {_version(stored)}, assume: {_version(copy)})')
-        self._assumed.setdefault(key, {})[number] = copy
+        if _version(stored) != _version(seen):
+            raise EngineError(f'"{label}" is out of sync (stored: {_version(stored)}, assume: {_version(seen)})')
+        self._edits.setdefault(key, {})[number] = edit
+        self._edit(key)
 
     def restore(self, key: Name, number: int) -> None:
         """Take an assumption back; nothing happens when the object has moved on since."""
-        copies = self._assumed.get(key)
-        if copies is not None and copies.pop(number, None) is not None and not copies:
-            del self._assumed[key]
+        edits = self._edits.get(key)
+        if edits is not None and edits.pop(number, None) is not None:
+            if not edits:
+                del self._edits[key]
+            self._edit(key)
 
 
 class NodeTree:
