@@ -33,7 +33,7 @@ void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
     ImageId id = find(listed.name);
     if (!id.valid()) {
       id = ImageId(images_.size());
-      images_.emplace_back();
+      images_.emplace_back().name = listed.name;
       ids_.set(listed.name.value(), id.value());
     }
     const auto at = std::lower_bound(own.begin(), own.end(), id,
@@ -102,11 +102,11 @@ void PortTable::add(NodeId row, const HostPort& port) {
   }
   auto& uses = uses_[id];
   const auto at =
-      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.port.ip == port.ip; });
   if (at != uses.end()) {
     ++at->count;
   } else {
-    uses.push_back({row, port.ip, 1});
+    uses.push_back({row, port, 1});
   }
 }
 
@@ -115,7 +115,7 @@ void PortTable::remove(NodeId row, const HostPort& port) {
   if (id == FlatMap::kMissing) throw Error("a host port is taken from a node that does not use it");
   auto& uses = uses_[id];
   const auto at =
-      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.port.ip == port.ip; });
   if (at == uses.end()) throw Error("a host port is taken from a node that does not use it");
   if (--at->count > 0) return;
   *at = uses.back();
@@ -126,7 +126,7 @@ void PortTable::add_conflicts(const HostPort& port, NodeMask& taken) const {
   const std::uint32_t id = ids_.find(pack(port.protocol, StringId(port.port)));
   if (id == FlatMap::kMissing) return;
   for (const Use& use : uses_[id]) {
-    if (use.ip == port.ip || use.ip == any_ip_ || port.ip == any_ip_) taken.set(use.row);
+    if (use.port.ip == port.ip || use.port.ip == any_ip_ || port.ip == any_ip_) taken.set(use.row);
   }
 }
 

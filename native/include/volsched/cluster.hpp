@@ -164,8 +164,9 @@ class Cluster {
   /// nothing.
   SelectorId zone_selector(Label label);
 
-  /// Text of everything that decisions depend on, in an order that row numbers and history do not touch: equal states
-  /// have equal digests.
+  /// Text of everything that decisions depend on, but for what depends on history: the order of nodes and of the pods
+  /// on one, and lagging image counts. A line for each object and for what is kept up beside the objects, in an order
+  /// that row numbers do not touch: equal states have equal digests.
   [[nodiscard]] std::string digest();
   /// Empty, or the first invariant broken; for tests.
   [[nodiscard]] std::string validate();
@@ -193,6 +194,8 @@ class Cluster {
   WorkloadTable workloads;
 
  private:
+  friend class ClusterDigest;
+
   NodeId node_slot(StringId name);
   void release_if_unused(NodeId row);
   void set_labels(NodeId row, Labels labels);

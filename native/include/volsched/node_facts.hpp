@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,11 +81,17 @@ class ImageTable {
   /// Nodes that have it now.
   [[nodiscard]] std::int32_t count(ImageId id) const { return images_[id.index()].count; }
   [[nodiscard]] std::int64_t bytes(ImageId id) const { return images_[id.index()].bytes; }
+  [[nodiscard]] StringId name(ImageId id) const { return images_[id.index()].name; }
   /// The node's copy, nullptr when it has none.
   [[nodiscard]] const Held* held(NodeId row, ImageId id) const;
+  /// All of the node's copies.
+  [[nodiscard]] std::span<const Held> of(NodeId row) const {
+    return row.index() < by_row_.size() ? std::span<const Held>(by_row_[row.index()]) : std::span<const Held>();
+  }
 
  private:
   struct Image {
+    StringId name;
     std::int64_t bytes = 0;
     std::int32_t count = 0;
   };
@@ -100,6 +107,10 @@ class DeclarationTable {
  public:
   void assign(NodeId row, std::vector<StringId> names, std::size_t rows);
   [[nodiscard]] const NodeSet* nodes(StringId name) const;
+  /// What the node declares, as it lists it.
+  [[nodiscard]] std::span<const StringId> of(NodeId row) const {
+    return row.index() < by_row_.size() ? std::span<const StringId>(by_row_[row.index()]) : std::span<const StringId>();
+  }
 
  private:
   FlatMap ids_;
@@ -122,11 +133,18 @@ class PortTable {
   /// Add to `taken` the nodes on which this port conflicts.
   void add_conflicts(const HostPort& port, NodeMask& taken) const;
   [[nodiscard]] StringId any_ip() const { return any_ip_; }
+  /// Calls visit(NodeId, HostPort, count) for every port in use.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& uses : uses_) {
+      for (const Use& use : uses) visit(use.row, use.port, use.count);
+    }
+  }
 
  private:
   struct Use {
     NodeId row;
-    StringId ip;
+    HostPort port;
     std::uint32_t count = 0;
   };
   StringId any_ip_;
@@ -152,6 +170,13 @@ class DiskTable {
   void add(NodeId row, const InlineDisk& disk);
   void remove(NodeId row, const InlineDisk& disk);
   void add_conflicts(const InlineDisk& disk, NodeMask& taken) const;
+  /// Calls visit(NodeId, InlineDisk) for every use.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& uses : uses_) {
+      for (const Use& use : uses) visit(use.row, use.disk);
+    }
+  }
 
  private:
   struct Use {

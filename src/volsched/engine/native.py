@@ -414,7 +414,8 @@ class Engine:
         return dict(self._core.bytes_used())
 
     def digest(self) -> str:
-        """Text of everything decisions depend on: equal for equal clusters, whatever way they came about. For tests."""
+        """Text of everything decisions depend on, but for what depends on history: the order of nodes and of the pods on one, and lagging
+        image counts. Equal for equal clusters, whatever way they came about. For tests."""
         return self._core.digest()
 
     def validate(self) -> str:
