@@ -347,9 +347,27 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
     if (step.plugin == nullptr || status.kind == PreScoreStatus::Kind::kSkip) continue;
     const RowClasses* classes = takes_classes ? step.plugin->classes(cycle) : nullptr;
     const ScoreColumn column = classes == nullptr ? step.plugin->score(cycle, decision.feasible) : ScoreColumn();
+    if (column.kept != nullptr && !column.kept->invalid().empty()) {
+      if (std::string text = invalid_score(decision, step.plugin->name(), *column.kept); !text.empty()) {
+        failure = {true, at, std::move(text)};
+        return {};
+      }
+    }
     result.push_back({step.plugin, step.weight, column, classes});
   }
   return result;
+}
+
+std::string Engine::invalid_score(const Decision& decision, std::string_view plugin, const KeptColumn& scores) {
+  for (const NodeId row : feasible(decision)) {
+    const auto found = scores.invalid().find(row.value());
+    if (found == scores.invalid().end()) continue;
+    return quoting("applying score defaultWeights on Score plugins: plugin ", std::string(plugin),
+                   " returns an invalid score ") +
+           std::to_string(found->second) + ", it should in the range of [0, " + std::to_string(kScoreMax) +
+           "] after normalizing";
+  }
+  return {};
 }
 
 std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& error) {

@@ -14,6 +14,7 @@ KeptColumn::KeptColumn() : id_(next_column_id()) {}
 void KeptColumn::restart(std::size_t rows) {
   id_ = next_column_id();
   values_.assign(rows, 0);
+  invalid_.clear();
 }
 
 }  // namespace volsched

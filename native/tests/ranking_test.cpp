@@ -47,24 +47,6 @@ TEST(RowHeapsTest, HaveTheGreatestOnTopWhateverChanges) {
   }
 }
 
-TEST(KeptColumnTest, TellsWhatChangedUntilItIsRestarted) {
-  KeptColumn column;
-  column.restart(4);
-  const std::uint64_t id = column.id();
-  std::uint64_t cursor = column.changed().end();
-  column.set(2, 7);
-  column.set(2, 7);
-  column.set(1, -3);
-  std::vector<std::uint32_t> rows;
-  ASSERT_TRUE(column.changed().replay(cursor, [&](std::uint32_t row) { rows.push_back(row); }));
-  EXPECT_EQ(rows, (std::vector<std::uint32_t>{2, 1}));
-  EXPECT_EQ(column.id(), id);
-  column.restart(4);
-  EXPECT_NE(column.id(), id);
-  EXPECT_EQ(column[2], 0);
-  EXPECT_NE(KeptColumn().id(), KeptColumn().id());
-}
-
 TEST(RowClassesTest, GiveEqualSignaturesOneClass) {
   RowClasses classes;
   classes.restart(4, 2);
@@ -162,7 +144,7 @@ TEST(RankingTest, FollowsColumnsMasksAndRanks) {
       switch (chance.below(12)) {
         case 0:  // more than a log holds
           for (int time = 0; time < 5000; ++time)
-            first.set(chance.below(kRows), static_cast<std::int32_t>(chance.below(5)));
+            first.set(chance.below(kRows), static_cast<std::int64_t>(chance.below(5)));
           break;
         case 1:
           first.restart(kRows);
@@ -182,7 +164,7 @@ TEST(RankingTest, FollowsColumnsMasksAndRanks) {
           break;
         default:
           for (std::uint64_t time = chance.below(6); time > 0; --time)
-            second.set(chance.below(kRows), static_cast<std::int32_t>(chance.below(4)) - 1);
+            second.set(chance.below(kRows), static_cast<std::int64_t>(chance.below(4)));
           for (std::uint64_t time = chance.below(6); time > 0; --time)
             put(chance.below(2) == 0 ? near : far, chance.below(kRows), static_cast<std::int64_t>(chance.below(7)));
           for (std::uint64_t time = chance.below(9); time > 0; --time)

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.builders import ZONE, make_capacity, make_class, make_csidriver, make_node, make_pod, make_pv, make_pvc, make_taint
+from tests.builders import (
+    ZONE,
+    make_capacity,
+    make_class,
+    make_container,
+    make_csidriver,
+    make_node,
+    make_pod,
+    make_pv,
+    make_pvc,
+    make_taint,
+)
 from tests.parity.situations import decide, engine_with, every_engine
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import with_annotations, with_spec
@@ -135,6 +146,29 @@ class TestChoice:
         decision = built.decide(with_defaults(make_pod(cpu="3")), only=["n1", "n2"])
         assert decision.feasible() == ["n1"]
         assert list(decision.rejected()) == ["n2"]
+
+    def test_a_score_out_of_range_fails_the_cycle(self, engine: str) -> None:
+        # the cpu that "old" asks for wraps around and is less than nothing then, as is the memory that two huge pods ask for
+        old = make_pod("old", node="n1", containers=[make_container(cpu="1"), make_container(cpu="10P")])
+        nodes = [make_node("n1", cpu="8"), make_node("n2", cpu="8")]
+        assert decide(engine, [*nodes, old], make_pod(cpu="1")).error == (
+            'applying score defaultWeights on Score plugins: plugin "NodeResourcesFit" returns an invalid score -242238751230176, '
+            "it should in the range of [0, 100] after normalizing"
+        )
+        huge = [make_pod(name, node="n1", memory="8E") for name in ("huge", "vast")]
+        error = decide(engine, [*nodes, *huge], make_pod(cpu="1", memory="1")).error
+        assert error is not None and "returns an invalid score" in error
+        # a node that is alone is taken without scoring, one that does not fit is not scored
+        assert decide(engine, [nodes[0], old], make_pod(cpu="1")).node == "n1"
+        fast = [make_node(name, labels={"disk": "ssd"}) for name in ("n3", "n4")]
+        assert decide(engine, [*nodes, *fast, old], make_pod(node_selector={"disk": "ssd"})).best() == ["n3", "n4"]
+
+    def test_a_score_that_is_in_range_again_counts(self, engine: str) -> None:
+        old = make_pod("old", node="n1", containers=[make_container(cpu="1"), make_container(cpu="10P")])
+        built = engine_with(engine, [make_node("n1", cpu="8"), make_node("n2", cpu="8"), old])
+        assert built.decide(with_defaults(make_pod(cpu="1"))).error is not None
+        built.remove("Pod", "default", "old")
+        assert built.decide(with_defaults(make_pod(cpu="1"))).best() == ["n1", "n2"]
 
     def test_unusable_arguments(self, engine: str) -> None:
         with pytest.raises(EngineError):

@@ -156,6 +156,9 @@ class Engine {
   bool narrowed(Decision& decision, std::string plugin, std::vector<StringId> names);
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
   static std::size_t wanted(std::size_t nodes, std::int32_t percentage);
+  /// The failure of a cycle that comes to an invalid one of these scores, the first in visiting order; empty: it comes
+  /// to none.
+  [[nodiscard]] std::string invalid_score(const Decision& decision, std::string_view plugin, const KeptColumn& scores);
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
   /// Whether the choice depends on totals and a rank alone.
   [[nodiscard]] bool can_rank(const Decision& decision) const;

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <span>
 
+#include "volsched/go_math.hpp"
 #include "volsched/plugin.hpp"
+#include "volsched/scoring.hpp"
 
 namespace volsched {
 
@@ -59,7 +61,7 @@ class ImageLocality final : public Plugin {
       const ImageTable::Held* held = image.valid() ? cluster.images.held(row, image) : nullptr;
       if (held == nullptr) continue;
       const double spread = static_cast<double>(held->captured_count) / static_cast<double>(cluster.node_count());
-      sum += static_cast<std::int64_t>(static_cast<double>(cluster.images.bytes(image)) * spread);
+      sum = wrapping_add(sum, go_int64(static_cast<double>(cluster.images.bytes(image)) * spread));
     }
     const std::int64_t most = kBytesMaxPerImage * static_cast<std::int64_t>(wanted.size());
     const std::int64_t bytes = std::clamp(sum, kBytesMin, most);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "volsched/go_math.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/scoring.hpp"
 
@@ -35,7 +36,7 @@ struct FitCache final : PluginCache {
 
 std::int64_t least_used(std::int64_t requested, std::int64_t capacity) {
   if (requested > capacity) return 0;
-  return wrapping_mul(capacity - requested, 100) / capacity;
+  return wrapping_mul(wrapping_sub(capacity, requested), 100) / capacity;
 }
 
 std::int64_t score_by(const Profile& profile, std::int64_t requested, std::int64_t capacity) {
@@ -122,24 +123,24 @@ class NodeResourcesFit final : public Plugin {
   }
 
   /// LeastAllocated over cpu and memory, weight 1 each.
-  static std::int32_t score_of(const Cycle& cycle, std::size_t row) {
+  static std::int64_t score_of(const Cycle& cycle, std::size_t row) {
     const ResourceTable& resources = cycle.cluster.resources;
     std::int64_t sum = 0;
     std::int64_t weights = 0;
     const auto add = [&](std::int64_t capacity, std::int64_t used, std::int64_t amount) {
       if (capacity == 0) return;
-      sum += least_used(wrapping_add(used, amount), capacity);
+      sum = wrapping_add(sum, least_used(wrapping_add(used, amount), capacity));
       ++weights;
     };
     add(resources.column(ResourceTable::kCpu).allocatable[row], resources.scored_cpu()[row],
         cycle.program.fit_milli_cpu);
     add(resources.column(ResourceTable::kMemory).allocatable[row], resources.scored_memory()[row],
         cycle.program.fit_memory_bytes);
-    return weights == 0 ? 0 : static_cast<std::int32_t>(sum / weights);
+    return weights == 0 ? 0 : sum / weights;
   }
 
   /// Any strategy over any resources.
-  static std::int32_t score_of(const Profile& profile, const CountedColumns& columns, std::size_t row) {
+  static std::int64_t score_of(const Profile& profile, const CountedColumns& columns, std::size_t row) {
     std::int64_t sum = 0;
     std::int64_t weights = 0;
     for (std::size_t at = 0; at < columns.size(); ++at) {
@@ -148,13 +149,13 @@ class NodeResourcesFit final : public Plugin {
       const std::int64_t score = score_by(profile, wrapping_add(amounts.used, amounts.asked), amounts.offered);
       // a resource that scores nothing does not pull a ratio's mean down
       if (profile.fit_strategy == FitStrategy::kRequestedToCapacityRatio && score <= 0) continue;
-      sum += score * columns.weight(at);
+      sum = wrapping_add(sum, wrapping_mul(score, columns.weight(at)));
       weights += columns.weight(at);
     }
     if (weights == 0) return 0;
     if (profile.fit_strategy == FitStrategy::kRequestedToCapacityRatio)
-      return static_cast<std::int32_t>(std::round(static_cast<double>(sum) / static_cast<double>(weights)));
-    return static_cast<std::int32_t>(sum / weights);
+      return go_int64(std::round(static_cast<double>(sum) / static_cast<double>(weights)));
+    return sum / weights;
   }
 
   static void regroup(FitCache& cache, std::size_t row, std::uint64_t lacks, std::size_t rows) {

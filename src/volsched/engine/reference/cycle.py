@@ -343,8 +343,8 @@ class Cycle:
 
     def _score(self) -> str | None:
         """Fill in the scores; the text of the failure if a plugin could not score."""
-        chosen = set(self.result.feasible)
-        feasible = [node for node in self._nodes if node.name in chosen]
+        by_name = {node.name: node for node in self._nodes}
+        feasible = [by_name[name] for name in self.result.feasible]
         skipped: set[str] = set()
         for step in self._arrangement.pre_scores:
             status = self._ask_pre_score(step, feasible)
