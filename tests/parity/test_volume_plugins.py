@@ -205,8 +205,10 @@ class TestAttachLimits:
     def test_an_inline_volume_that_cannot_be_translated_fails_the_cycle(self, engine: str) -> None:
         bad = disk(awsElasticBlockStore=AWSElasticBlockStoreVolumeSource(volumeID="aws://a/bad"))
         decision = decide(engine, [make_node("n1"), make_csinode("n1")], make_pod(volumes=[bad]))
-        assert decision.error is not None
-        assert decision.error.startswith('running "NodeVolumeLimits" filter plugin: ')
+        assert decision.error == (
+            'running "NodeVolumeLimits" filter plugin: converting volume(disk) from inline to csi: '
+            "failed to translate Kubernetes ID to EBS Volume ID Invalid format for AWS volume (aws://a/bad)"
+        )
         assert decide(engine, [make_node("n1")], make_pod(volumes=[bad])).feasible() == ["n1"]
 
 

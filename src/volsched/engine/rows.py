@@ -546,7 +546,7 @@ def _inline_volumes(to: Writer, volumes: list[Volume]) -> None:
             translated = translate_inline(volume)
         except TranslationError as problem:
             to.flag(False)
-            to.text(str(problem))
+            to.text(f"converting volume({volume.name}) from inline to csi: {problem}")
             continue
         to.flag(True)
         to.text(translated.driver if translated else None)
