@@ -61,13 +61,26 @@ void repeat(HeldBatch& self, const py::bytes& program, const py::bytes& instance
   }
 }
 
-py::array_t<std::int32_t> node_indices(HeldOutcome& self) {
-  const std::lock_guard lock(self.holder->mutex);
-  Cluster& cluster = self.holder->engine->cluster;
+/// The cluster, while it has the nodes that the batch was placed on: their order is that of the last decision.
+const Cluster& cluster_of(const HeldOutcome& self) {
+  const Cluster& cluster = self.holder->engine->cluster;
   if (cluster.node_generation() != self.node_generation)
     throw Error("a node came or went since the batch was placed; read where its pods went before");
-  cluster.order.refresh(cluster.rows());
-  const auto& positions = cluster.order.positions();
+  return cluster;
+}
+
+py::typing::List<py::str> node_names(HeldOutcome& self) {
+  const std::lock_guard lock(self.holder->mutex);
+  const Cluster& cluster = cluster_of(self);
+  py::typing::List<py::str> names;
+  for (const NodeId row : self.outcome.nodes.empty() ? cluster.order.next() : cluster.order.list())
+    names.append(name_of(cluster, row));
+  return names;
+}
+
+py::array_t<std::int32_t> node_indices(HeldOutcome& self) {
+  const std::lock_guard lock(self.holder->mutex);
+  const auto& positions = cluster_of(self).order.positions();
   py::array_t<std::int32_t> result(static_cast<py::ssize_t>(self.outcome.nodes.size()));
   std::int32_t* written = result.mutable_data();
   for (std::size_t at = 0; at < self.outcome.nodes.size(); ++at) {
@@ -140,6 +153,7 @@ void bind_batch(py::module_& m) {
           "count"_a, "Place the next pods.")
       .def("__len__", [](const HeldOutcome& self) { return self.outcome.nodes.size(); })
       .def_property_readonly("refused_count", [](const HeldOutcome& self) { return self.outcome.refusals.size(); })
+      .def("node_names", &node_names)
       .def("node_indices", &node_indices)
       .def("refusals",
            [](const HeldOutcome& self) {

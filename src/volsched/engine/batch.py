@@ -93,8 +93,8 @@ class BatchResult:
 
     def __init__(self, engine: _core.Engine, batch: PodBatch, profile: _core.Profile) -> None:
         self.batch = batch
-        self.node_names = tuple(engine.node_names())
         self._core = _core.BatchOutcome(engine, batch.core, profile)
+        self._node_names: tuple[str, ...] = ()
 
     def advance(self, count: int) -> int:
         """Place the next `count` pods. Returns how many have been tried in all.
@@ -103,6 +103,7 @@ class BatchResult:
         was begun.
         """
         self._core.advance(count)
+        self._node_names = ()
         return len(self._core)
 
     @property
@@ -114,6 +115,13 @@ class BatchResult:
     def scheduled(self) -> int:
         """Pods that have been placed."""
         return len(self._core) - self._core.refused_count
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """The nodes in upstream's order, as the last of the pods saw them. Raises EngineError once a node came or went since."""
+        if not self._node_names:
+            self._node_names = tuple(self._core.node_names())
+        return self._node_names
 
     @property
     def nodes(self) -> NDArray[np.int32]:
