@@ -19,7 +19,7 @@ from tests.builders import make_pod
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import labels_of
 from volsched.api.kinds import kind_of, meta
-from volsched.engine import Engine, _rows
+from volsched.engine import Engine, _core, _rows
 from volsched.engine.decision import SchedulingEngine
 from volsched.engine.native import NativeDecision
 from volsched.engine.profile import DEFAULT_PROFILE, EngineProfile
@@ -152,7 +152,7 @@ def packed_profile(profile: EngineProfile) -> bytes | None:
 def decided(engine: Engine, pod: Pod, rows: Rows, profile: bytes | None) -> NativeDecision:
     """A decision by packed rows."""
     _call, (program, instance, _usage) = rows.of(pod)
-    handle = None if profile is None else engine._core.profile(profile)
+    handle = _core.default_profile() if profile is None else engine._core.profile(profile)
     return NativeDecision(engine._core.decide(program, instance, None, handle), pod)
 
 
