@@ -11,12 +11,19 @@ from volsched.app.bench import bench as run_bench
 from volsched.app.bench import bench_batch, load
 from volsched.app.engines import make_engine
 from volsched.cli.common import engine_option, tie_break_option, warn
+from volsched.cli.help import Command, examples
 from volsched.cli.progress import showing
 from volsched.engine import Engine
 from volsched.env import RealClock
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("A cluster with pending pods", "volsched bench workload.jsonl"),
+        ("No longer than ten seconds", "volsched bench workload.jsonl --limit 10"),
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--batch", is_flag=True, help="All pods in one native call instead of one after the other through Python.")
 @click.option("--limit", type=click.FloatRange(min=0), metavar="S", help="Stop after this many seconds.")

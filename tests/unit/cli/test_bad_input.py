@@ -14,7 +14,6 @@ import pytest
 
 from tests.builders import make_node, make_pod, make_pvc
 from tests.unit.cli.shell import Shell, manifest
-from volsched.cli import COMMANDS
 from volsched.store import Store
 
 
@@ -313,14 +312,6 @@ def test_a_bug_is_ours_and_says_how_to_report_it(volsched: Shell, monkeypatch: p
     assert "Please report it" in answer.err
     monkeypatch.undo()
     assert volsched("get", "node", "n1", "-o", "name").out == "node/n1\n"
-
-
-def test_help_and_version(volsched: Shell) -> None:
-    overview = volsched("--help").out
-    for name in sorted(COMMANDS):
-        assert f"\n  {name} " in overview
-        assert volsched(name, "-h").out.startswith(f"Usage: volsched {name}")
-    assert "..." not in overview.partition("Commands:")[2]
 
 
 def test_completion(volsched: Shell) -> None:
