@@ -163,6 +163,8 @@ class Cluster:
         )
         self._begun = False
         self._states: dict[Key, dict[bytes, None]] = {}
+        self._placed = {key_of(pod): bool(pod.spec.nodeName) for pod in self.store.list("Pod").items}
+        self._placed_count = sum(self._placed.values())
 
     def __enter__(self) -> Cluster:
         return self
@@ -258,7 +260,9 @@ class Cluster:
     def progress(self) -> str:
         """One line for a progress display."""
         elapsed = (self.now_ns() - self.start_ns) / 1e9
-        return f"{elapsed:,.1f} s of virtual time, {self.store.resource_version:,} writes, {self.loop.pending:,} callbacks waiting"
+        # numbers only: this is asked from the thread of a display while the cluster works
+        pods = f"{self._placed_count:,} of {len(self._placed):,} pods on nodes"
+        return f"{elapsed:,.1f} s of virtual time, {pods}, {self.store.resource_version:,} writes"
 
     # what a user does
 
@@ -363,6 +367,11 @@ class Cluster:
         return [meta(pod).name or "" for pod in pods if any(name == key.name for _, name, _ in claim_names(pod))]
 
     def _on_change(self, event: WatchEvent) -> None:
+        if event.kind == "Pod":
+            before = self._placed.pop(event.key, False)
+            if event.change is not Change.DELETED:
+                self._placed[event.key] = bool(event.object.spec.nodeName)
+            self._placed_count += self._placed.get(event.key, False) - before
         if is_object_change(event):
             if self._is_news(event):
                 self.loop.changed()
