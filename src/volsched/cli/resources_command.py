@@ -30,4 +30,4 @@ def api_resources(namespaced: bool | None, no_headers: bool, output: str | None)
         return
     rows = [(kind.plural, ",".join(kind.short), kind.api_version, str(kind.namespaced).lower(), kind.name) for kind in kinds]
     titles = ("NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND")
-    print("\n".join(table_lines(titles, rows, headers=not no_headers, width=terminal.width())))
+    print("\n".join(table_lines(titles, rows, headers=not no_headers, width=terminal.width(), minor={"KIND", "NAMESPACED"})))
