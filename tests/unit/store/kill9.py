@@ -31,6 +31,7 @@ from volsched.api.kinds import Key, encode
 from volsched.store import Store
 
 ROOM = "kill9"
+RETAINED = 500  # changes; old ones are cut every 1,024 writes, and a short history is opened fast
 
 
 def taken(store: Store) -> int:
@@ -47,12 +48,16 @@ def step(store: Store, number: int) -> None:
         claim = store.raw(Key("PersistentVolumeClaim", "default", name))
         if claim is None:
             store.create(make_pvc(name, labels={"step": str(number)}), user="writer")
-            store.create(make_pod(f"p{number}", claims=[name]), user="writer")
+            pod = f"p{draw.randrange(20)}"
+            if store.raw(Key("Pod", "default", pod)) is not None:
+                store.delete("Pod", "default", pod, user="writer", grace_period_s=0)
+            store.create(make_pod(pod, claims=[name]), user="writer")
         elif claim.metadata.deletionTimestamp is not None:
             store.update(with_finalizers(claim, remove=claim.metadata.finalizers), user="writer")
         elif draw.random() < 0.3:
             store.delete("PersistentVolumeClaim", "default", name, user="writer")
-            store.record_event(claim, type="Normal", reason="Deleted", message="x" * draw.randrange(2_000), source="writer")
+            message = "x" * (40 * draw.randrange(50))
+            store.record_event(store.get("Namespace", "", "default"), type="Normal", reason="Deleted", message=message, source="writer")
         else:
             status = PersistentVolumeClaimStatus(phase=draw.choice(["Pending", "Bound"]))
             store.update(replace(claim, status=status), user="writer", subresource="status")
@@ -64,7 +69,7 @@ def step(store: Store, number: int) -> None:
 
 def write(path: Path, *, steps: int | None, die: bool, synchronous: str) -> None:
     """Take steps, for ever or this many, and say each; then close the file, or die with it open. `synchronous`: another level than ours."""
-    with make_store(path=path, keep_log=False) as store:
+    with make_store(path=path, keep_log=False, retained=RETAINED) as store:
         if synchronous:
             assert store._journal is not None
             store._journal._connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -117,10 +122,10 @@ def kill_once(path: Path, draw: random.Random) -> int:
 def run(path: Path, *, kills: int, seed: int) -> int:
     """Kill `kills` times; the number of steps taken. Raises AssertionError at the first loss."""
     draw = random.Random(seed)
-    judge = make_store(keep_log=False)
+    judge = make_store(keep_log=False, retained=RETAINED)
     for kill in range(kills):
         acknowledged = kill_once(path, draw)
-        with make_store(path=path, keep_log=False) as found:
+        with make_store(path=path, keep_log=False, retained=RETAINED) as found:
             number = taken(found)
             assert number in (acknowledged, acknowledged + 1), f"kill {kill}: acknowledged step {acknowledged}, the file has {number}"
             for missing in range(taken(judge) + 1, number + 1):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.unit.store.disk import Disk, Operation, built, read_record, restore
-from tests.unit.store.kill9 import picture, step, taken
+from tests.unit.store.kill9 import RETAINED, picture, step, taken
 from tests.unit.store.worlds import ROOT, make_store
 
 STEPS_MAX = 150  # of one life; the log is folded into the file about every 70
@@ -50,7 +50,7 @@ def run(library: Path, scratch: Path, *, cuts: int, looks: int, seed: int, synch
     folder, copy, record = scratch / "disk", scratch / "copy", scratch / "record"
     folder.mkdir()
     copy.mkdir()
-    judge = make_store(keep_log=False)
+    judge = make_store(keep_log=False, retained=RETAINED)
     durable = operations_seen = 0
     for cut in range(cuts):
         disk = Disk(folder)
@@ -76,7 +76,7 @@ def run(library: Path, scratch: Path, *, cuts: int, looks: int, seed: int, synch
 
 def check(path: Path, judge: Any, *, acknowledged: int, where: str) -> int:
     """The file opens as the judge's store at the acknowledged step or the next; which of them."""
-    with make_store(path=path, keep_log=False) as found:
+    with make_store(path=path, keep_log=False, retained=RETAINED) as found:
         number = taken(found)
         assert number in (acknowledged, acknowledged + 1), f"{where}: acknowledged step {acknowledged}, the file has {number}"
         for missing in range(taken(judge) + 1, number + 1):

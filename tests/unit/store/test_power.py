@@ -16,7 +16,7 @@ from tests.unit.csi.test_state import reopened
 from tests.unit.csi.world import World
 from tests.unit.store import power
 from tests.unit.store.disk import Content, Disk, Operation, built, restore
-from tests.unit.store.kill9 import picture, step, taken
+from tests.unit.store.kill9 import RETAINED, picture, step, taken
 from tests.unit.store.test_versions import as_written, everything, old_file
 from tests.unit.store.worlds import ROOT, make_store
 from volsched.csi.inprocess import InProcessClient
@@ -107,8 +107,8 @@ def test_a_disk_that_fills_up_at_any_write(library: Path, tmp_path: Path) -> Non
         if code:
             assert ".errors.StateError: state file " in complaint
             assert "\n" not in complaint
-        judge = make_store(keep_log=False)
-        with make_store(path=folder / "state.db", keep_log=False) as found:
+        judge = make_store(keep_log=False, retained=RETAINED)
+        with make_store(path=folder / "state.db", keep_log=False, retained=RETAINED) as found:
             assert taken(found) == len(steps) if code else 5
             for number in range(1, taken(found) + 1):
                 step(judge, number)
