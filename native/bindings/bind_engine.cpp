@@ -30,16 +30,14 @@ py::array_t<Value> column_in_order(Engine& engine, const std::vector<Value>& by_
 }
 
 const ResourceTable::Column& resource_named(const Cluster& cluster, const std::string& name) {
-  const ResourceTable& resources = cluster.resources;
-  for (std::size_t at = 0; at < resources.column_count(); ++at) {
-    if (cluster.strings.view(resources.column(at).name) == name) return resources.column(at);
-  }
-  throw Error("no node or pod has named the resource \"" + name + "\"");
+  return cluster.resources.column(resource_index(cluster, name));
 }
 
 HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py::bytes& instance,
-                    const std::optional<std::vector<std::string>>& only, const HeldProfile& given, bool choose) {
+                    const std::optional<std::vector<std::string>>& only, const HeldProfile& given,
+                    const PromisedRows& beside, bool choose) {
   HeldDecision held{holder, {}};
+  const PromisedViews promised(beside);
   ProfilePtr profile = given.profile;
   const std::string_view program_row = view(program);
   const std::string_view instance_row = view(instance);
@@ -53,8 +51,9 @@ HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py:
   const ProgramPtr compiled = engine.cluster.program(program_row);
   auto pod = std::make_shared<const PodInstance>(engine.cluster.instance(instance_row));
   const std::vector<NodeId>* restricted = only ? &rows : nullptr;
-  held.decision = choose ? engine.decide(compiled, std::move(pod), restricted, std::move(profile))
-                         : engine.filter(compiled, std::move(pod), restricted, std::move(profile));
+  const std::vector<Promise> promises = promised.read(engine.cluster);
+  held.decision = choose ? engine.decide(compiled, std::move(pod), restricted, std::move(profile), promises)
+                         : engine.filter(compiled, std::move(pod), restricted, std::move(profile), promises);
   return held;
 }
 
@@ -87,6 +86,14 @@ void remove_controller(Holder& holder, std::string_view space, std::string_view 
 }
 
 }  // namespace
+
+std::size_t resource_index(const Cluster& cluster, const std::string& resource) {
+  const ResourceTable& resources = cluster.resources;
+  for (std::size_t at = 0; at < resources.column_count(); ++at) {
+    if (cluster.strings.view(resources.column(at).name) == resource) return at;
+  }
+  throw Error("no node or pod has named the resource \"" + resource + "\"");
+}
 
 NodeId node_named(const Cluster& cluster, std::string_view name) {
   const NodeId row = cluster.find_node(name);
@@ -136,14 +143,14 @@ void bind_engine(py::module_& m) {
       .def(
           "decide",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
-             const std::optional<std::vector<std::string>>& only,
-             const HeldProfile& profile) { return decide(self, program, instance, only, profile, true); },
-          "program"_a, "instance"_a, "only"_a, "profile"_a)
+             const std::optional<std::vector<std::string>>& only, const HeldProfile& profile,
+             const PromisedRows& beside) { return decide(self, program, instance, only, profile, beside, true); },
+          "program"_a, "instance"_a, "only"_a, "profile"_a, "beside"_a = PromisedRows{})
       .def(
           "filter",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
              const std::optional<std::vector<std::string>>& only,
-             const HeldProfile& profile) { return decide(self, program, instance, only, profile, false); },
+             const HeldProfile& profile) { return decide(self, program, instance, only, profile, {}, false); },
           "program"_a, "instance"_a, "only"_a, "profile"_a)
       .def(
           "profile",

@@ -62,6 +62,7 @@ void bind_search(py::module_& m) {
                        const HeldProfile& profile) { return begun(engine, program, instance, only, profile.profile); }),
            "engine"_a, "program"_a, "instance"_a, "only"_a, "profile"_a)
       .def_property_readonly("generation", [](const Search& self) { return self.held.decision.generation; })
+      .def("trial", [](Search& self) { return begun_trial(self.held); })
       .def(
           "pre_filter_at",
           [](Search& self, std::size_t place) {
@@ -123,6 +124,24 @@ void bind_search(py::module_& m) {
             self.engine().fail(self.held.decision, plugin, text);
           },
           "plugin"_a, "text"_a)
+      .def(
+          "refuse_on",
+          [](Search& self, const std::string& node, const std::string& plugin, const std::vector<std::string>& reasons,
+             bool resolvable) {
+            const std::lock_guard lock(self.held.holder->mutex);
+            Engine& engine = self.engine();
+            engine.refuse_on(self.held.decision, node_named(engine.cluster, node), plugin,
+                             {false, to_code(resolvable), reasons});
+          },
+          "node"_a, "plugin"_a, "reasons"_a, "resolvable"_a)
+      .def(
+          "fail_on",
+          [](Search& self, const std::string& node, const std::string& text) {
+            const std::lock_guard lock(self.held.holder->mutex);
+            Engine& engine = self.engine();
+            engine.refuse_on(self.held.decision, node_named(engine.cluster, node), {}, Refusal::failure(text));
+          },
+          "node"_a, "text"_a)
       .def(
           "visit",
           [](Search& self, bool takes_first) {

@@ -45,7 +45,7 @@ void Engine::schedule_many(const PodBatch& batch, const ProfilePtr& profile, std
   for (std::size_t at = from; at < end; ++at) {
     const ProgramPtr& program = batch.program(at);
     const PodPtr pod(PodPtr(), &batch.pod(at));  // owned by the batch
-    Decision decision = filter(program, pod, nullptr, profile, !can_repeat);
+    Decision decision = filter(program, pod, nullptr, profile, {}, !can_repeat);
     choose(decision);
     if (decision.chosen.valid()) {
       const Plan volumes = plan(decision, decision.chosen);

@@ -132,6 +132,7 @@ PodInstance Cluster::instance(std::string_view bytes) {
   read.node = strings.intern(reader.text());
   read.labels = read_label_set(reader);
   read.is_terminating = reader.flag();
+  read.priority = reader.i64();
   const std::uint8_t owner = reader.u8();
   read.owner.kind = owner <= 3 ? static_cast<OwnerKind>(owner) : OwnerKind::kNone;
   read.owner.name = strings.intern(reader.text());
@@ -193,16 +194,25 @@ void Cluster::displace(PodId id) {
   release_if_unused(row);
 }
 
-void Cluster::put_pod(std::string_view content, std::string_view instance_row, std::string_view usage_row) {
-  PodInstance read = instance(instance_row);
-  ProgramPtr compiled = program(content);
-  std::shared_ptr<const Usage> usage;
+PodRow Cluster::guest(std::string_view content, std::string_view instance_row, std::string_view usage_row, NodeId row) {
+  PodRow made;
+  made.instance = instance(instance_row);
+  made.program = program(content);
   if (!usage_row.empty()) {
     RowReader reader("pod usage", usage_row);
-    usage = std::make_shared<Usage>(read_usage(reader));
+    auto usage = std::make_shared<Usage>(read_usage(reader));
     reader.finish();
-    if (*usage == compiled->usage) usage = nullptr;
+    if (*usage != made.program->usage) made.usage = std::move(usage);
   }
+  made.row = row;
+  return made;
+}
+
+void Cluster::put_pod(std::string_view content, std::string_view instance_row, std::string_view usage_row) {
+  PodRow given = guest(content, instance_row, usage_row, NodeId());
+  PodInstance& read = given.instance;
+  const ProgramPtr& compiled = given.program;
+  const std::shared_ptr<const Usage>& usage = given.usage;
   bump();
   const PodId known = find_pod(read.space, read.name);
   if (known.valid()) {
@@ -219,6 +229,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
       }
       pod.instance.labels = read.labels;
       pod.instance.is_terminating = read.is_terminating;
+      pod.instance.priority = read.priority;
       pod.instance.owner = read.owner;
       pod.instance.node = read.node;
       pod.assumption = 0;
@@ -240,9 +251,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
     free_pods_.pop_back();
   }
   const NodeId row = node_slot(read.node);
-  pods_[id.index()].instance = std::move(read);
-  pods_[id.index()].program = std::move(compiled);
-  pods_[id.index()].usage = std::move(usage);
+  pods_[id.index()] = std::move(given);
   place(id, row);
 }
 

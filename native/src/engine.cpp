@@ -200,6 +200,50 @@ void Engine::fail(Decision& decision, std::string_view plugin, std::string text)
   cycle.fail(plugin, left, std::move(text));
 }
 
+void Engine::refuse_on(Decision& decision, NodeId row, std::string plugin, Refusal refusal) {
+  Cycle& cycle = cycle_under_way(decision);
+  if (!cycle.alive.test(row)) return;
+  NodeMask one(cluster.rows());
+  one.set(row);
+  if (refusal.is_failure) {
+    cycle.fail(plugin, one, std::move(refusal.reasons.front()));
+    return;
+  }
+  cycle.alive.reset(row);
+  cycle.rejected.push_back({std::move(plugin), refusal.code, std::move(refusal.reasons), std::move(one)});
+}
+
+void Engine::keep_promises(Decision& decision, std::span<const Promise> promises) {
+  NodeMask contested(cluster.rows());
+  for (const Promise& promise : promises) {
+    if (alive(decision).test(promise.row)) contested.set(promise.row);
+  }
+  if (contested.none()) return;
+  const std::unique_ptr<Trial> tried = trial(decision, contested);
+  for (const Promise& promise : promises) {
+    if (!contested.test(promise.row)) continue;
+    tried->enter(promise.row);
+    for (const PodRow& guest : promise.pods) tried->add(guest);
+    std::optional<Trial::Verdict> verdict = tried->verdict();
+    if (verdict) refuse_on(decision, promise.row, std::string(verdict->plugin), std::move(verdict->refusal));
+  }
+}
+
+std::unique_ptr<Trial> Engine::trial(const Decision& decision, const NodeMask& within) {
+  check_state(decision);
+  if (!decision.error.empty()) throw Error("the decision failed, there is nothing to try: " + decision.error);
+  if (decision.is_refused && decision.refusal.code == Code::kUnresolvable)
+    throw Error("the pod was refused before any node was looked at, there is nothing to try");
+  Cycle cycle(cluster, decision.profile, decision.program, decision.pod,
+              caches_for(decision.program, *decision.profile), scratch_);
+  std::vector<const Plugin*> skipped;
+  for (const ProfileStep& step : decision.profile->pre_filters) {
+    if (step.plugin != nullptr && step.plugin->pre_filter(cycle).kind == PreFilterStatus::Kind::kSkip)
+      skipped.push_back(step.plugin);
+  }
+  return std::make_unique<Trial>(cycle, skipped, within);
+}
+
 std::int32_t Engine::percentage_for(const Decision& decision) const {
   return decision.profile->percentage_of_nodes < 0 ? percentage_of_nodes_ : decision.profile->percentage_of_nodes;
 }
@@ -235,7 +279,9 @@ void Engine::search(Decision& decision, bool takes_first) {
       const NodeId row = walk[(decision.start + step) % walk.size()];
       for (const Cycle::Failure& failure : cycle.failures) {
         if (!failure.nodes.test(row)) continue;
-        decision.error = quoting("running ", failure.plugin, " filter plugin: ") + failure.text;
+        decision.error = failure.plugin.empty()
+                             ? failure.text
+                             : quoting("running ", failure.plugin, " filter plugin: ") + failure.text;
         break;
       }
       if (!decision.error.empty()) break;
@@ -258,7 +304,7 @@ void Engine::search(Decision& decision, bool takes_first) {
 }
 
 Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
-                        bool wants_reasons) {
+                        std::span<const Promise> promises, bool wants_reasons) {
   Decision decision = begin(program, std::move(pod), only, std::move(profile));
   cycle_->wants_reasons = wants_reasons;
   if (cluster.node_count() == 0) return decision;
@@ -266,6 +312,7 @@ Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector
     if (!pre_filter_at(decision, at)) return decision;
   }
   if (!end_pre_filters(decision)) return decision;
+  if (!promises.empty()) keep_promises(decision, promises);
   for (std::size_t at = 0; at < decision.profile->filters.size(); ++at) filter_at(decision, at);
   search(decision, decision.profile->scores.empty());
   return decision;
@@ -537,8 +584,9 @@ void Engine::choose(Decision& decision) {
   decision.chosen = pick(decision, totals(decision, parts));
 }
 
-Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
-  Decision decision = filter(program, std::move(pod), only, std::move(profile));
+Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
+                        std::span<const Promise> promises) {
+  Decision decision = filter(program, std::move(pod), only, std::move(profile), promises);
   choose(decision);
   return decision;
 }

@@ -126,8 +126,18 @@ void PortTable::add_conflicts(const HostPort& port, NodeMask& taken) const {
   const std::uint32_t id = ids_.find(pack(port.protocol, StringId(port.port)));
   if (id == FlatMap::kMissing) return;
   for (const Use& use : uses_[id]) {
-    if (use.port.ip == port.ip || use.port.ip == any_ip_ || port.ip == any_ip_) taken.set(use.row);
+    if (meet(use.port.ip, port.ip)) taken.set(use.row);
   }
+}
+
+bool InlineDisk::conflicts(const InlineDisk& other) const {
+  if (kind != other.kind || name != other.name) return false;
+  // An EBS volume takes one pod whatever the mode; the others may be shared by readers.
+  if (kind != DiskKind::kElasticBlockStore && is_read_only && other.is_read_only) return false;
+  if (kind != DiskKind::kRbd) return true;
+  return pool == other.pool && std::any_of(monitors.begin(), monitors.end(), [&](StringId monitor) {
+           return std::find(other.monitors.begin(), other.monitors.end(), monitor) != other.monitors.end();
+         });
 }
 
 void DiskTable::add(NodeId row, const InlineDisk& disk) {
@@ -156,17 +166,7 @@ void DiskTable::add_conflicts(const InlineDisk& disk, NodeMask& taken) const {
   const std::uint32_t id = ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value());
   if (id == FlatMap::kMissing) return;
   for (const Use& use : uses_[id]) {
-    // An EBS volume takes one pod whatever the mode; the others may be shared by readers.
-    if (disk.kind != DiskKind::kElasticBlockStore && disk.is_read_only && use.disk.is_read_only) continue;
-    if (disk.kind == DiskKind::kRbd) {
-      if (disk.pool != use.disk.pool) continue;
-      const auto& theirs = use.disk.monitors;
-      const bool overlap = std::any_of(disk.monitors.begin(), disk.monitors.end(), [&](StringId monitor) {
-        return std::find(theirs.begin(), theirs.end(), monitor) != theirs.end();
-      });
-      if (!overlap) continue;
-    }
-    taken.set(use.row);
+    if (disk.conflicts(use.disk)) taken.set(use.row);
   }
 }
 

@@ -122,6 +122,8 @@ class Cluster {
   // ------------------------------------------------------------------------------------------------------------
   ProgramPtr program(std::string_view content);
   PodInstance instance(std::string_view row);
+  /// A pod as it would be on a node, without counting it there.
+  PodRow guest(std::string_view program, std::string_view instance, std::string_view usage, NodeId row);
   /// A profile compiled against this cluster; good for its copies as well.
   ProfilePtr profile(std::string_view row);
   /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node
@@ -156,6 +158,10 @@ class Cluster {
   [[nodiscard]] bool key_of(ClaimId claim, bool migrated, VolumeKey& key) const;
   /// Work out what is attached where objects have changed. Called before limits are read.
   void refresh_attachments();
+  /// Add what a pod attaches to a node that has a CSINode; the text of a problem, empty when there is none.
+  std::string add_attached(const PodRow& pod, std::vector<VolumeKey>& keys) const;
+  /// The volumes of a node's VolumeAttachments that count.
+  [[nodiscard]] std::vector<VolumeKey> attachments_of(NodeId row) const;
   /// Nodes whose attached volumes cannot be counted.
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".

@@ -12,6 +12,7 @@
 #include "volsched/cluster.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/random.hpp"
+#include "volsched/trial.hpp"
 
 namespace volsched {
 
@@ -26,6 +27,12 @@ enum class TieBreak : std::uint8_t {
 struct ExtraScores {
   std::string plugin;
   std::vector<std::int64_t> by_row;
+};
+
+/// Pods that are promised a node: they count there for pods that are not more important.
+struct Promise {
+  NodeId row;
+  std::vector<PodRow> pods;
 };
 
 /// What a cycle came to. The node sets stay readable while no node comes or goes; scores and plans only until the next
@@ -75,13 +82,18 @@ class Engine {
 
   Cluster cluster;
 
-  /// Everything up to the choice. `only` restricts it to these nodes.
+  /// Everything up to the choice. `only` restricts it to these nodes. On promised nodes the pod has to pass the filters
+  /// beside those they are promised to as well.
   Decision decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
-                  ProfilePtr profile = default_profile());
+                  ProfilePtr profile = default_profile(), std::span<const Promise> promises = {});
   /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores. Without reasons
   /// a decision does not say who refused which node.
   Decision filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
-                  ProfilePtr profile = default_profile(), bool wants_reasons = true);
+                  ProfilePtr profile = default_profile(), std::span<const Promise> promises = {},
+                  bool wants_reasons = true);
+  /// What-if questions about a decision's pod on nodes of `within`. Raises Error when the cluster has changed since, or
+  /// the decision failed or was refused for good.
+  [[nodiscard]] std::unique_ptr<Trial> trial(const Decision& decision, const NodeMask& within);
   void choose(Decision& decision);
   /// Take nodes out of a decision as a plugin outside the engine asks. `keep` covers all rows; an empty reason is none.
   void narrow(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) const;
@@ -99,6 +111,8 @@ class Engine {
   /// What it says at Filter.
   void reject(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason);
   void fail(Decision& decision, std::string_view plugin, std::string text);
+  /// What the filters say of one node beside the pods it is promised to, where they do not let the pod pass.
+  void refuse_on(Decision& decision, NodeId row, std::string plugin, Refusal refusal);
   /// Nodes that no filter has refused so far.
   [[nodiscard]] const NodeMask& alive(const Decision& decision) const;
   /// Walk the nodes as upstream does. `takes_first`: nobody compares nodes, the first that fits is taken.
@@ -153,6 +167,7 @@ class Engine {
   Cycle& cycle_of(const Decision& decision);
   /// The cycle a step goes on with.
   [[nodiscard]] Cycle& cycle_under_way(const Decision& decision) const;
+  void keep_promises(Decision& decision, std::span<const Promise> promises);
   bool narrowed(Decision& decision, std::string plugin, std::vector<StringId> names);
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
   static std::size_t wanted(std::size_t nodes, std::int32_t percentage);

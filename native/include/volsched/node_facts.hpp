@@ -122,6 +122,7 @@ struct HostPort {
   StringId protocol;
   StringId ip;  ///< 0.0.0.0 = all addresses
   std::uint32_t port = 0;
+  bool operator==(const HostPort&) const = default;
 };
 
 /// Host ports in use, by protocol and port.
@@ -132,6 +133,10 @@ class PortTable {
   void remove(NodeId row, const HostPort& port);
   /// Add to `taken` the nodes on which this port conflicts.
   void add_conflicts(const HostPort& port, NodeMask& taken) const;
+  /// Whether two pods cannot have these ports on one node.
+  [[nodiscard]] bool conflict(const HostPort& left, const HostPort& right) const {
+    return left.protocol == right.protocol && left.port == right.port && meet(left.ip, right.ip);
+  }
   [[nodiscard]] StringId any_ip() const { return any_ip_; }
   /// Calls visit(NodeId, HostPort, count) for every port in use.
   template <class Visit>
@@ -147,6 +152,10 @@ class PortTable {
     HostPort port;
     std::uint32_t count = 0;
   };
+  [[nodiscard]] bool meet(StringId left, StringId right) const {
+    return left == right || left == any_ip_ || right == any_ip_;
+  }
+
   StringId any_ip_;
   FlatMap ids_;
   std::vector<std::vector<Use>> uses_;
@@ -162,6 +171,9 @@ struct InlineDisk {
   bool is_read_only = false;
   std::vector<StringId> monitors;  ///< of an RBD image
   bool operator==(const InlineDisk&) const = default;
+
+  /// Whether two pods cannot have these on one node.
+  [[nodiscard]] bool conflicts(const InlineDisk& other) const;
 };
 
 /// Inline disks in use, by kind and name.

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -59,6 +60,43 @@ struct Rejected {
   Code code = Code::kUnschedulable;
   std::vector<std::string> reasons;
   NodeMask nodes;
+};
+
+/// A node of a trial: its row, and the pods that are thought to be there.
+struct TriedNode {
+  NodeId row;
+  std::vector<const PodRow*> pods;
+};
+
+/// Why a pod does not pass a filter on one node.
+struct Refusal {
+  bool is_failure = false;  ///< the filter could not decide; its one reason is the text
+  Code code = Code::kUnschedulable;
+  std::vector<std::string> reasons;
+
+  static Refusal of(Code code, std::string reason) { return {false, code, {std::move(reason)}}; }
+  static Refusal failure(std::string text) { return {true, Code::kUnschedulable, {std::move(text)}}; }
+};
+
+/// The filter of a plugin that looks at pods, for one node at a time with other pods there than the cluster has. It
+/// starts from what the cycle's PreFilter found, and reads the cluster only while that stands still.
+class PodJudge {
+ public:
+  PodJudge() = default;
+  PodJudge(const PodJudge&) = delete;
+  PodJudge& operator=(const PodJudge&) = delete;
+  virtual ~PodJudge() = default;
+
+  /// Begin with a node as the cluster has it.
+  virtual void enter(NodeId /*row*/) {}
+  /// One pod more (1) or less (-1) on it, as upstream's AddPod and RemovePod count.
+  virtual void count(const PodRow& /*pod*/, std::int32_t /*change*/) {}
+  /// Remember where things are, and go back there once the pods added since are gone: for what one pod less does not
+  /// undo of one pod more.
+  virtual void mark() {}
+  virtual void rewind() {}
+  /// Nothing: the pod passes.
+  [[nodiscard]] virtual std::optional<Refusal> judge(const TriedNode& node) const = 0;
 };
 
 /// What a plugin keeps for the pods of one template.
@@ -134,7 +172,7 @@ struct VolumeState {
 struct Cycle {
   /// Nodes on which a filter could not decide.
   struct Failure {
-    std::string plugin;
+    std::string plugin;  ///< empty: the text says who
     NodeMask nodes;
     std::string text;
   };
@@ -231,6 +269,9 @@ class Plugin {
   virtual void filter(Cycle&) const {}
   /// What the filter refuses before it finds that its pre_filter was left out.
   virtual void filter_unprepared(Cycle&) const {}
+  /// The same two for a trial; nothing where the verdict on a node does not depend on the pods there.
+  [[nodiscard]] virtual std::unique_ptr<PodJudge> judge(Cycle&) const { return nullptr; }
+  [[nodiscard]] virtual std::unique_ptr<PodJudge> judge_unprepared(Cycle&) const { return nullptr; }
   [[nodiscard]] virtual PreScoreStatus pre_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   /// Stands in for pre_score in a profile that leaves it out.
   [[nodiscard]] virtual PreScoreStatus prepare_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }

@@ -13,7 +13,7 @@ Source: pkg/scheduler/framework/runtime/framework.go (RunPreFilterPlugins … Ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from lightkube.models.core_v1 import Pod
@@ -141,6 +141,18 @@ def ask_filter(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> list
     verdicts = [answer] if isinstance(answer, Verdict) else list(answer)
     what = f"keep of plugin {step.name}"
     return [item._replace(keep=_checked(item.keep, np.bool_, len(cycle.node_names), what)) for item in verdicts]
+
+
+def ask_follow(step: Step, method: Literal["add_pod", "remove_pod"], cycle: CycleView, pod: Pod, other: Pod, node: int) -> None:
+    """Let the plugin adjust its state to a pod more or less, if it can. Raises PluginError with the whole text."""
+    follow = getattr(step.own, method, None)
+    if follow is None:
+        return
+    try:
+        follow(cycle, pod, other, node)
+    except PluginError as failure:
+        point = "AddPod" if method == "add_pod" else "RemovePod"
+        raise PluginError(f'running {point} on PreFilter plugin "{step.name}": {failure}') from failure
 
 
 def ask_pre_score(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> bool:

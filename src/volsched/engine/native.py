@@ -9,7 +9,7 @@ and the others run between them, where the profile has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightkube.models.core_v1 import Pod
@@ -20,6 +20,7 @@ from volsched.engine import decision as protocol
 from volsched.engine.batch import BatchResult, PodBatch
 from volsched.engine.chain import Arrangement, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores
 from volsched.engine.decision import Rejection, TieBreak, VolumePlan
+from volsched.engine.native_trial import MixedTrial, NativeTrial, promised_rows
 from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray
 from volsched.engine.profile import DEFAULT_PROFILE, EngineProfile
 from volsched.engine.profile_row import profile_row
@@ -36,14 +37,23 @@ class FilterResult(NamedTuple):
     prefilter: Rejection | None
 
 
+class Mixed(NamedTuple):
+    """What own plugins leave for a trial. `skipped`: those whose filter is not asked."""
+
+    cycle: CycleView
+    arrangement: Arrangement
+    skipped: frozenset[str]
+
+
 class NativeDecision:
     """A decision of the native engine; see `volsched.engine.decision.Decision`."""
 
-    __slots__ = ("_core", "_pod", "_unscored")
+    __slots__ = ("_core", "_mixed", "_pod", "_unscored")
 
-    def __init__(self, core: _core.Decision, pod: Pod, unscored: str | None = None) -> None:
+    def __init__(self, core: _core.Decision, pod: Pod, mixed: Mixed | None = None, unscored: str | None = None) -> None:
         self._core = core
         self._pod = pod
+        self._mixed = mixed
         self._unscored = unscored  # why an own plugin could not score
 
     @property
@@ -136,10 +146,18 @@ class NativeAssumption:
         return VolumePlan.of(self._core.plan)
 
 
-def _searched(search: _core.Search, cycle: CycleView, pod: Pod, profile: EngineProfile, arrangement: Arrangement) -> _core.Decision:
-    """PreFilter and Filter with own plugins between the native ones."""
+def _searched(
+    search: _core.Search,
+    cycle: CycleView,
+    pod: Pod,
+    profile: EngineProfile,
+    *,
+    arrangement: Arrangement,
+    skipped: set[str],
+    keep_promises: Callable[[], None],
+) -> _core.Decision:
+    """PreFilter and Filter with own plugins between the native ones. Fills `skipped`."""
     error: str | None = None
-    skipped: set[str] = set()
     go_on = bool(cycle.node_names)
     for place, step in enumerate(arrangement.pre_filters if go_on else ()):
         if step.own is None:
@@ -163,6 +181,7 @@ def _searched(search: _core.Search, cycle: CycleView, pod: Pod, profile: EngineP
         if error is not None:
             decision.fail(error)
         return decision
+    keep_promises()
     places = {name: place for place, name in enumerate(profile.filters)}
     for step in arrangement.filters:
         if step.own is None:
@@ -309,19 +328,49 @@ class Engine:
         plugins: Sequence[ArrayPlugin] = (),
         profile: EngineProfile | None = None,
         state: CycleState | None = None,
+        beside: Mapping[str, Sequence[Pod]] | None = None,
     ) -> NativeDecision:
         """Run a profile, and the `plugins` in it, for a pending pod; see `SchedulingEngine.decide`."""
         used = profile or self._profile
         program, instance = _rows.program_row(pod), _rows.instance_row(pod)
         restricted = None if only is None else list(only)
         if not plugins and not used.names_own:
+            if beside:
+                return NativeDecision(self._core.decide(program, instance, restricted, self._handle(used), promised_rows(beside)), pod)
             return NativeDecision(self._core.decide(program, instance, restricted, self._handle(used)), pod)
         arrangement = arrange(used, plugins)
         search = _core.Search(self._core, program, instance, restricted, self._handle(used))
         cycle = CycleView(self._core, search, state)
-        decision = _searched(search, cycle, pod, used, arrangement)
+        skipped: set[str] = set()
+
+        def keep_promises() -> None:
+            known = frozenset(cycle.node_names)
+            promised = [(node, pods) for node, pods in (beside or {}).items() if pods and node in known]
+            if not promised:
+                return
+            trial = MixedTrial(self._core, search.trial(), cycle, pod, arrangement=arrangement, skipped=frozenset(skipped))
+            for node, pods in promised:
+                plugin, verdict = trial.beside(node, pods)
+                if isinstance(verdict, str):
+                    search.fail_on(node, verdict)
+                elif verdict is not None:
+                    search.refuse_on(node, plugin, verdict.reasons, verdict.code == protocol.UNSCHEDULABLE)
+
+        decision = _searched(search, cycle, pod, used, arrangement=arrangement, skipped=skipped, keep_promises=keep_promises)
         unscored = _chosen(decision, cycle, pod, arrangement)
-        return NativeDecision(decision, pod, unscored)
+        return NativeDecision(decision, pod, Mixed(cycle, arrangement, frozenset(skipped)), unscored)
+
+    def trial(self, decision: protocol.Decision, *, pods_on: Callable[[str], Sequence[Pod]] | None = None) -> protocol.Trial:
+        """What-if questions about a decision's pod; see `SchedulingEngine.trial`."""
+        if not isinstance(decision, NativeDecision):
+            raise EngineError(f"a decision of the native engine is needed, not {type(decision).__name__}")
+        trial = _core.Trial(self._core, decision._core)
+        mixed = decision._mixed
+        if mixed is None:
+            return NativeTrial(trial)
+        return MixedTrial(
+            self._core, trial, mixed.cycle, decision.pod, arrangement=mixed.arrangement, skipped=mixed.skipped, pods_on=pods_on
+        )
 
     def _handle(self, profile: EngineProfile) -> _core.Profile:
         """The profile as the native engine knows it. Compiled when it is first met."""

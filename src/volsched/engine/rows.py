@@ -678,6 +678,7 @@ def instance_row(pod: Pod) -> bytes:
     to.text(spec.nodeName if spec else None)
     to.labels(labels_of(pod))
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
+    to.i64((spec.priority if spec else None) or 0)
     _owner(to, metadata.ownerReferences if metadata else None)
     claims: list[tuple[str, bool]] = []
     for volume in (spec.volumes if spec else None) or ():

@@ -195,9 +195,10 @@ class _Images:
 
 
 class ClusterState:
-    """Everything the plugins read."""
+    """Everything the plugins read. `generation` grows with every object that comes or goes, assumptions included."""
 
     def __init__(self) -> None:
+        self.generation = 0
         self.claims: AssumeCache[PersistentVolumeClaim] = AssumeCache()
         self.volumes: AssumeCache[PersistentVolume] = AssumeCache()
         self.classes: dict[str, StorageClass] = {}
@@ -220,6 +221,7 @@ class ClusterState:
     # Objects in and out
 
     def upsert(self, obj: Object) -> None:
+        self.generation += 1
         kind, namespace, name = key_of(obj)
         if isinstance(obj, Node):
             self._nodes[name] = obj
@@ -236,6 +238,7 @@ class ClusterState:
             table[self._table_key(kind, namespace, name)] = obj
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
+        self.generation += 1
         if kind == "Node":
             self._nodes.pop(name, None)
             self._tree.remove(name)
