@@ -40,6 +40,7 @@ from tests.builders import (
 from tests.parity.clusters import DELETED, Draw, Situation
 from volsched.api.edit import replace, with_spec
 from volsched.api.kinds import Object
+from volsched.engine.profile import DEFAULT_FILTERS, EngineProfile, FitArgs, SpreadArgs
 
 THEMES: Final = ("resources", "claims", "spread", "affinity", "ports", "disks", "limits", "mixed")
 PREEMPTOR_PRIORITY: Final = 50
@@ -205,3 +206,22 @@ class Crowd(Draw):
         objects += [self.promised(number) for number in range(self.one(0, 0, 1, 2, 3))]
         objects += [self.budget(number) for number in range(self.one(0, 0, 1, 2))]
         return Situation(objects, [self.pod("preemptor")])
+
+    def profile(self) -> EngineProfile:
+        """A profile in which some plugins are elsewhere, left out, left out at one point, or have arguments."""
+        names = list(DEFAULT_FILTERS)
+        if self.maybe(60):
+            self.chance.shuffle(names)
+        without = {name for name in names if self.maybe(8)}
+        unprepared = {name for name in names if self.maybe(4)}
+        defaults = (
+            TopologySpreadConstraint(
+                maxSkew=self.one(1, 2), topologyKey=self.one(ZONE, HOSTNAME), whenUnsatisfiable=self.one("DoNotSchedule", "ScheduleAnyway")
+            ),
+        )
+        return EngineProfile(
+            pre_filters=tuple(name for name in names if name not in without | unprepared),
+            filters=tuple(name for name in names if name not in without),
+            fit=FitArgs(ignored_groups=self.one(frozenset(), frozenset({"example.com"}))),
+            spread=SpreadArgs(self.one(None, None, (), defaults)),
+        )

@@ -14,6 +14,7 @@ from volsched.api.kinds import Object, key_of, meta
 from volsched.cache import SchedulerCache
 from volsched.engine.decision import Rejection, SchedulingEngine, Trial
 from volsched.engine.plugin import CycleState
+from volsched.engine.profile import EngineProfile
 from volsched.scheduler.extenders import Extender
 from volsched.scheduler.framework import PostFilterResult, TriedDecision, Verdicts
 from volsched.scheduler.nominator import Nominator, nominated_node
@@ -26,8 +27,10 @@ NOW_NS = int(when(1000).timestamp()) * 1_000_000_000
 class Stand:
     """A scheduler's cache, promises and profile, as far as a PostFilter asks for them."""
 
-    def __init__(self, engine: SchedulingEngine, objects: Iterable[Object], *, plugins: Sequence[Any] = ()) -> None:
-        self.cache = SchedulerCache(engine, plugins=plugins)
+    def __init__(
+        self, engine: SchedulingEngine, objects: Iterable[Object], *, plugins: Sequence[Any] = (), profile: EngineProfile | None = None
+    ) -> None:
+        self.cache = SchedulerCache(engine, plugins=plugins, profile=profile)
         self.nominator = Nominator(partial(self.cache.get, "Pod"))
         self.extenders: Sequence[Extender] = ()
         for obj in objects:
@@ -80,10 +83,17 @@ def told(rejection: Rejection | None) -> Any:
     return None if rejection is None else [rejection.plugin, rejection.code, list(rejection.reasons)]
 
 
-def outcome(engine: SchedulingEngine, objects: Iterable[Object], pod: Pod) -> dict[str, Any]:
+def outcome(
+    engine: SchedulingEngine,
+    objects: Iterable[Object],
+    pod: Pod,
+    *,
+    plugins: Sequence[Any] = (),
+    profile: EngineProfile | None = None,
+) -> dict[str, Any]:
     """Everything that a cycle and preemption say, in a form to be compared. Nodes refused in a way that evictions could help are tried also
     where the pod fits elsewhere."""
-    stand = Stand(engine, objects)
+    stand = Stand(engine, objects, plugins=plugins, profile=profile)
     subject = stand.pending(pod)
     state = CycleState()
     decision = stand.cache.decide(subject, state=state, beside=stand.beside(subject))
