@@ -67,9 +67,9 @@ void Cluster::compile(RowReader& reader, PodProgram& program) {
     program.preferred.resize(reader.count());
     for (PreferredTerm& term : program.preferred) {
       term.weight = static_cast<std::int32_t>(reader.i64());
-      term.selector =
-          selectors.intern(read_preferred_term(reader, strings, labels.name_key(), term.error), labels, strings);
+      term.selector = selectors.intern(read_preferred_term(reader, strings, labels.name_key()), labels, strings);
     }
+    program.preferred_error = std::string(reader.text());
   }
   program.ports.resize(reader.count());
   for (HostPort& port : program.ports) {

@@ -150,6 +150,7 @@ using SelectorText = std::vector<TermText>;
 struct LabelSelectorText {
   Pairs labels = {};
   Expressions expressions = {};
+  std::string error = {};  ///< as the row's writer finds it
 };
 
 inline void pack(Packer& to, const Expressions& expressions) {
@@ -168,6 +169,7 @@ inline void pack(Packer& to, const SelectorText& selector) {
 inline void pack(Packer& to, const LabelSelectorText& selector) {
   to.pairs(selector.labels);
   pack(to, selector.expressions);
+  to.text(selector.error);
 }
 template <class Value>
 void pack(Packer& to, const std::optional<Value>& value) {
@@ -467,6 +469,7 @@ struct ProgramText {
   std::optional<SelectorText> required = {};
   std::optional<Texts> name_set = {};
   std::optional<std::vector<Preferred>> preferred = {};
+  std::string preferred_error = {};
   std::vector<Port> ports = {};
   UsageText usage = {};
   std::int64_t fit_milli_cpu = 100;
@@ -502,6 +505,7 @@ struct ProgramText {
         to.i64(one.weight);
         pack(to, one.term);
       }
+      to.text(preferred_error);
     }
     to.u32(ports.size());
     for (const Port& port : ports) to.text(port.protocol).text(port.ip).u32(port.port);

@@ -126,11 +126,19 @@ class TestNodeAffinity:
         }
 
     def test_an_invalid_preference_fails_the_cycle(self, engine: str) -> None:
-        pod = make_pod(affinity=preferring((1, make_term(expressions=[make_requirement("a", "In", [])]))))
-        decision = decide(engine, NODES, pod)
-        assert decision.error is not None
-        assert decision.error.startswith('running PreScore plugin "NodeAffinity": ')
+        empty, near = make_requirement("a", "In"), make_requirement("b", "Near", ["-"])
+        two = make_term(fields=[make_requirement("metadata.name", "In", ["x", "y"])])
+        decision = decide(engine, NODES, make_pod(affinity=preferring((1, make_term(expressions=[empty])), (0, two))))
+        assert decision.error == (
+            "running PreScore plugin \"NodeAffinity\": [0].matchExpressions[0].values: Invalid value: null: for 'in', 'notin' operators, "
+            "values set can't be empty"
+        )
         assert decision.node is None
+        decision = decide(engine, NODES, make_pod(affinity=preferring((2, make_term(expressions=[near])), (3, two))))
+        assert decision.error == (
+            'running PreScore plugin "NodeAffinity": [[0].matchExpressions[0].operator: Unsupported value: "Near": supported values: "In", '
+            '"NotIn", "Exists", "DoesNotExist", "Gt", "Lt", [1].matchFields[0].values: Invalid value: ["x","y"]: must have one element]'
+        )
 
 
 @every_engine

@@ -89,14 +89,14 @@ class TestSpread:
     def test_an_invalid_selector_fails_the_cycle(self, engine: str) -> None:
         wrong = LabelSelector(matchExpressions=[LabelSelectorRequirement(key="a", operator="Gt", values=["1"])])
         hard = decide(engine, NODES, web(spread(labelSelector=wrong)))
-        assert hard.error is not None
-        assert hard.error.startswith(
-            'running PreFilter plugin "PodTopologySpread": get constraints from pod: obtaining pod\'s hard topology'
+        assert hard.error == (
+            'running PreFilter plugin "PodTopologySpread": get constraints from pod: obtaining pod\'s hard topology spread constraints: '
+            '"Gt" is not a valid label selector operator'
         )
         soft = decide(engine, NODES, web(spread(hard=False, labelSelector=wrong)))
-        assert soft.error is not None
-        assert soft.error.startswith(
-            'running PreScore plugin "PodTopologySpread": calculating preScoreState: obtaining pod\'s soft topology'
+        assert soft.error == (
+            'running PreScore plugin "PodTopologySpread": calculating preScoreState: obtaining pod\'s soft topology spread constraints: '
+            '"Gt" is not a valid label selector operator'
         )
 
     def test_soft_constraints_prefer_the_emptier_zone(self, engine: str) -> None:
@@ -202,4 +202,13 @@ class TestInterPodAffinity:
         decision = decide(engine, NODES, make_pod(affinity=near(term(selector=wrong))))
         assert decision.prefilter is not None
         assert decision.prefilter.plugin == "InterPodAffinity"
-        assert decision.prefilter.reasons[0].startswith("parsing pod: ")
+        cause = 'requiredAffinityTerms: "Gt" is not a valid label selector operator'
+        assert decision.prefilter.reasons == (f"parsing pod: {cause}",)
+        empty = LabelSelector(matchExpressions=[LabelSelectorRequirement(key="a", operator="In")])
+        preferred = [WeightedPodAffinityTerm(weight=1, podAffinityTerm=term(selector=empty))]
+        apart = PodAntiAffinity(preferredDuringSchedulingIgnoredDuringExecution=preferred)
+        both = Affinity(podAffinity=near(term(selector=wrong)).podAffinity, podAntiAffinity=apart)
+        assert decide(engine, NODES, make_pod(affinity=both)).message() == (
+            f"0/3 nodes are available: parsing pod: [{cause}, preferredAntiAffinityTerms: values: Invalid value: null: "
+            "for 'in', 'notin' operators, values set can't be empty]."
+        )

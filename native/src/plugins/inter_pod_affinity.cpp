@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <list>
+#include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "volsched/plugin.hpp"
 
@@ -481,12 +483,20 @@ class InterPodAffinity final : public Plugin {
   }
 
  private:
+  /// What is wrong with the pod's terms, each list by its name.
   static std::string term_error(const PodProgram& program) {
-    for (const PodTerms* terms :
-         {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
-      if (!terms->error.empty()) return terms->error;
+    const std::array<std::pair<const char*, const PodTerms*>, 4> lists{
+        {{"requiredAffinityTerms: ", &program.affinity},
+         {"requiredAntiAffinityTerms: ", &program.anti_affinity},
+         {"preferredAffinityTerms: ", &program.preferred_near},
+         {"preferredAntiAffinityTerms: ", &program.preferred_far}}};
+    std::string text;
+    std::size_t count = 0;
+    for (const auto& [name, terms] : lists) {
+      if (terms->error.empty()) continue;
+      text += (count++ == 0 ? "" : ", ") + (name + terms->error);
     }
-    return {};
+    return count > 1 ? "[" + text + "]" : text;
   }
 
   using Sums = std::unordered_map<std::uint32_t, std::int64_t>;

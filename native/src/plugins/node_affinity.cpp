@@ -47,8 +47,8 @@ class NodeAffinity final : public Plugin {
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
     if (!cycle.program.has_preferred_affinity && cycle.profile.added_preferred.empty())
       return {PreScoreStatus::Kind::kSkip, {}};
-    for (const PreferredTerm& term : cycle.program.preferred) {
-      if (term.weight != 0 && !term.error.empty()) return {PreScoreStatus::Kind::kError, term.error};
+    for (const std::string* error : {&cycle.program.preferred_error, &cycle.profile.added_preferred_error}) {
+      if (!error->empty()) return {PreScoreStatus::Kind::kError, *error};
     }
     return {};
   }

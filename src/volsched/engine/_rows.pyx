@@ -204,7 +204,7 @@ cdef int put_label_selector(Row to, selector) except -1:
     to.u8(1)
     to.labels(selector.matchLabels)
     put_requirements(to, selector.matchExpressions)
-    return 0
+    return to.text(rows.selector_problem(selector))
 
 
 # Nodes ----------------------------------------------------------------------------------------------------------------------------------

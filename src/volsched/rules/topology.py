@@ -24,7 +24,7 @@ from lightkube.models.core_v1 import (
 )
 
 from volsched.api.edit import labels_of
-from volsched.rules.selectors import IN, NOT_IN, Requirement, SelectorError
+from volsched.rules.selectors import IN, NOT_IN, Requirement, SelectorError, are_valid
 from volsched.rules.texts import json_list, quoted
 
 ZONE: Final = "topology.kubernetes.io/zone"
@@ -160,6 +160,18 @@ def node_matches_pod_affinity(pod: Pod, node: Node, *, strict: bool = False) -> 
     affinity = spec.affinity.nodeAffinity if spec.affinity else None
     required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
     return node_selector_matches(required, labels, fields=node_fields(node), strict=strict)
+
+
+def preferred_problem(terms: Iterable[PreferredSchedulingTerm]) -> str:
+    """What is wrong with preferred node affinity, empty when nothing is."""
+    preferences = [term.preference for term in terms]
+    if not any(term.matchFields for term in preferences) and all(are_valid(term.matchExpressions) for term in preferences):
+        return ""
+    try:
+        PreferredTerms(terms)
+    except SelectorError as problem:
+        return str(problem)
+    return ""
 
 
 class PreferredTerms:
