@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from tests.parity.answers import answer
 from tests.parity.clusters import Draw, Situation
+from tests.parity.compare import compare_engines
+from tests.parity.oracle import decide, mixed_case, profile_case, read
 from tests.parity.profiles import draw_profile
 from volsched.api.defaults import with_defaults
 from volsched.engine import Engine, SchedulingEngine
@@ -72,6 +76,19 @@ def test_small_clusters_under_any_profile(chance: random.Random, nodes: int, tie
 def test_large_clusters_under_any_profile(nodes: int, seed: int) -> None:
     draw = Draw(random.Random(f"profile {nodes} {seed}"), nodes=nodes)
     _compare(draw.situation(pods=8), tie_break="kube", profile=draw_profile(draw, rotates=True))
+
+
+@pytest.mark.parametrize("make", [mixed_case, profile_case])
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_every_plugin_and_configuration(make: Callable[[int], dict[str, Any]], first: int) -> None:
+    """The cases that kube-scheduler is asked about where Go is: cluster, past, configuration; here the engines answer each other."""
+    for case in map(make, range(first, first + 20)):
+        asked = read(case)
+        native, reference = (decide(asked, name) for name in ("native", "reference"))
+        assert compare_engines(native, reference) is None, case["id"]
+        assert [native.get(field) for field in ("order", "choice", "refused")] == [
+            reference.get(field) for field in ("order", "choice", "refused")
+        ]
 
 
 def test_some_pods_fit() -> None:

@@ -204,6 +204,9 @@ A_LINE_THAT_IS_NO_CASE = [
     ("[]",                                                              "line 4: a case has to be an object"),
     (json.dumps(_case(1) | {"objects": [{"kind": "Foo", "apiVersion": "v1"}]}), "line 4, objects[0].kind: no matches for kind"),
     (json.dumps(_case(1) | {"pod": manifest(make_node("n"))}),          "line 4, pod.kind: not a Pod"),
+    (json.dumps(_case(1) | {"config": "x"}),                            "line 4, config: a case needs config, an object"),
+    (json.dumps(_case(1) | {"config": {"kind": "Foo"}}),                "line 4, config.kind: expected kind KubeSchedulerConfiguration"),
+    ('{"id": "a", "objects": [], "steps": [], "config": {}}',           "line 4, config: a case with steps takes no config"),
 ]
 # fmt: on
 
