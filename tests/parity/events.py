@@ -235,8 +235,12 @@ class Happenings:
     def _template(self, number: int) -> Pod:
         """Most have few claims, else there is nearly always one that cannot be used."""
         pod = self._draw.pod(f"pod{number}")
-        keep = self._draw.one(30, 60, 100)
-        volumes = [volume for volume in pod.spec.volumes or () if volume.persistentVolumeClaim is None or self._draw.maybe(keep)]
+        keep = self._draw.one(40, 70, 100)
+        volumes = []
+        for volume in pod.spec.volumes or ():
+            claim = volume.persistentVolumeClaim
+            if claim is None or self._draw.maybe(10 if claim.claimName == "missing" else keep):
+                volumes.append(volume)
         namespace = "other" if self._draw.maybe(10) else "default"
         pod = with_metadata(pod, uid=f"uid-pod{number}-{self._next()}", namespace=namespace)
         return with_defaults(with_spec(pod, volumes=volumes or None))
@@ -347,8 +351,14 @@ class Happenings:
 
     def _claim_comes(self, known: Known) -> Event:
         name = self._claim_name()
-        bound = {"bound_to": self._draw.one(f"bound-{name}", f"bound-{name}", "free0", "nowhere")} if self._draw.maybe(35) else {}
-        return self._put(self._draw.claim(name, namespace="other" if self._draw.maybe(12) else "default", **bound))
+        bound_to = self._draw.one(*[f"bound-{name}"] * 6, "free0", "nowhere")
+        bound = {"bound_to": bound_to} if self._draw.maybe(30) else {}
+        return self._put(self._claim(name, namespace="other" if self._draw.maybe(12) else "default", **bound))
+
+    def _claim(self, name: str, **rest: Any) -> PersistentVolumeClaim:
+        """Mostly of a class that there may be."""
+        made = self._draw.claim(name, **rest)
+        return with_spec(made, storageClassName=self._draw.one(*CLASSES)) if self._draw.maybe(75) else made
 
     def _claim_changes(self, known: Known) -> Event | None:
         claim = self._some(known, "PersistentVolumeClaim")
@@ -401,7 +411,7 @@ class Happenings:
 
     def _regrown(self, claim: PersistentVolumeClaim, known: Known) -> PersistentVolumeClaim:
         """Another size, class, mode, selector under the same name and uid."""
-        fresh = self._draw.claim(_name(claim)[1], namespace=_name(claim)[0])
+        fresh = self._claim(_name(claim)[1])
         return replace(claim, spec=replace(fresh.spec, volumeName=claim.spec.volumeName))
 
     def _claim_goes(self, known: Known) -> Event | None:
@@ -422,12 +432,27 @@ class Happenings:
     # Volumes
 
     def _volume_comes(self, known: Known) -> Event:
+        """Free and right for a claim, bound to one, or any."""
+        waiting = [claim for claim in known.objects.get("PersistentVolumeClaim", {}).values() if not claim.spec.volumeName]
+        if waiting and self._draw.maybe(50):
+            return self._put(self._fitting(self._draw.one(*waiting)))
         if self._draw.maybe(50):
             claim = self._draw.one(*self._draw.claims)
             return self._put(self._draw.volume(f"bound-{claim}", claim=f"default/{claim}", claim_uid=f"uid-{claim}"))
         phase = self._draw.one("Available", "Available", "Available", "Pending", "Released")
         reserved = {"claim": f"default/{self._draw.one(*self._draw.claims)}"} if self._draw.maybe(15) else {}
         return self._put(self._draw.volume(f"free{self._node_number()}", phase=phase, **reserved))
+
+    def _fitting(self, claim: PersistentVolumeClaim) -> PersistentVolume:
+        made = self._draw.volume(f"free{self._node_number()}", phase="Available")
+        size = (claim.spec.resources.requests or {}).get("storage", "1Gi") if claim.spec.resources else "1Gi"
+        return with_spec(
+            made,
+            storageClassName=claim.spec.storageClassName or "c1",
+            accessModes=claim.spec.accessModes,
+            volumeMode=claim.spec.volumeMode,
+            capacity={"storage": self._draw.one(size, size, "10Gi")},
+        )
 
     def _volume_changes(self, known: Known) -> Event | None:
         volume = self._some(known, "PersistentVolume")

@@ -82,7 +82,7 @@ def planned(seed: int) -> Plan:
         versions=chance.random() < 0.8,
         profile=draw_profile(Draw(chance, nodes=nodes)) if chance.random() < 0.4 else DEFAULT_PROFILE,
     )
-    return Plan(seed, nodes, chance.random() < 0.35, settings, nodes > 12 or chance.random() < 0.7, long=seed % 100 == 50)
+    return Plan(seed, nodes, chance.random() < 0.35, settings, nodes > 12 or chance.random() < 0.85, long=seed % 100 == 50)
 
 
 def take(world: World, step: Step) -> None:
