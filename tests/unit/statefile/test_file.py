@@ -109,6 +109,45 @@ def test_readers_in_other_processes_do_not_stop_a_writer(tmp_path: Path) -> None
     assert numbers(StateFile.look(path, ONE)) == [1, 2]
 
 
+LOOKER = """
+import sys
+from pathlib import Path
+from tests.unit.statefile.test_file import ONE, numbers
+from volsched.statefile import StateFile
+path, last, looks = Path(sys.argv[1]), 0, 0
+print("looking", flush=True)
+while not Path(sys.argv[2]).exists():
+    file = StateFile.look(path, ONE)
+    found = numbers(file)
+    file.close()
+    assert sum(found) == 0 and len(found) >= last, (last, found)
+    last, looks = len(found), looks + 1
+print(last, looks)
+"""
+
+
+def test_readers_come_and_go_while_writers_do(tmp_path: Path) -> None:
+    """Each look sees whole transactions, never fewer than the look before, and never an error."""
+    path, done = tmp_path / "x.db", tmp_path / "done"
+    written(path, ONE)
+    command = [sys.executable, "-c", LOOKER, str(path), str(done)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as looker:
+        assert looker.stdout is not None
+        assert looker.stdout.readline() == "looking\n"
+        for life in range(15):
+            writer = StateFile.open(path, ONE)
+            for number in range(1, 1 + life):
+                writer.begin()
+                writer.connection.executemany("INSERT INTO t (x) VALUES (?)", [(number,), (-number,)])
+                writer.connection.execute("COMMIT")
+            writer.close()
+        done.touch()
+        last, looks = map(int, looker.communicate()[0].split())
+    assert looker.returncode == 0
+    assert last <= 2 * sum(range(15))
+    assert looks > 0
+
+
 def test_looking_at_what_a_killed_process_left(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     left_by_a_kill(path, ONE, 1, 2)

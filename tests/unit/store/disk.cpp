@@ -4,7 +4,8 @@
 //   DISK_ROOT     the directory; what lies elsewhere is let through
 //   DISK_RECORD   where to record to, outside of it: one entry per operation
 //   DISK_FULL     no file grows while this path exists: ENOSPC
-//   DISK_FULL_AT  ... from the nth write on that makes a file grow, 1 being the first, whether the path exists or not
+//   DISK_FULL_AT  ... from the nth write on that makes a file grow, 1 being the first since the variable was set, whether the path
+//                 exists or not
 //
 // An entry is `op path offset length\n` and then `length` bytes. Operations: create, write, truncate (offset is the new size), sync (of a
 // file or a directory), unlink, say (bytes written to standard output: what the process acknowledges).
@@ -84,8 +85,14 @@ bool full(int descriptor, const std::string& path, long long offset, size_t size
     return false;
   }
   static const std::string control = setting("DISK_FULL");
-  static const long long at = std::atoll(setting("DISK_FULL_AT").c_str());
+  static std::string last;
   static long long grown = 0;
+  const std::string value = setting("DISK_FULL_AT");
+  if (value != last) {
+    last = value;
+    grown = 0;
+  }
+  const long long at = std::atoll(value.c_str());
   return (!control.empty() && access(control.c_str(), F_OK) == 0) || (at != 0 && ++grown >= at);
 }
 
