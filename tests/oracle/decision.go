@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"slices"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
 	internalcache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/noderesources"
+
+	"volsched/tests/oracle/cluster"
 )
 
 // verdict is one line of output.
@@ -67,7 +70,7 @@ func (c *described) decide() *verdict {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	answer := &verdict{ID: c.id}
-	sched, snapshot, err := c.assemble(ctx)
+	sched, snapshot, err := cluster.Assemble(ctx, c.objects, []*v1.Pod{c.pod}, c.options()...)
 	if err != nil {
 		answer.Refused = err.Error()
 		return answer

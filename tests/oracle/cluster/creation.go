@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"encoding/json"
@@ -14,9 +14,9 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/storage/install"
 )
 
-// created is an object as it is read back from an API server that filled in what was missing. Reading it back matters to quantities: they
+// Created is an object as it is read back from an API server that filled in what was missing. Reading it back matters to quantities: they
 // are stored in their canonical form, and what overflows depends on the form that is parsed.
-func created(raw json.RawMessage) (runtime.Object, error) {
+func Created(raw json.RawMessage) (runtime.Object, error) {
 	decoder := scheme.Codecs.UniversalDeserializer()
 	obj, kind, err := decoder.Decode(raw, nil, nil)
 	if err != nil {
