@@ -173,6 +173,7 @@ void Ranking::rebuild(const View& view) {
     classes_.push_back({part.classes->id(), part.classes->moved().end(), part.weight});
   feasible_ = view.feasible;
   heaps_.clear(feasible_.size());
+  touches_.assign(feasible_.size(), Touch::kNone);
   combinations_.clear();
   combination_ids_ = FlatMap();
   feasible_.for_each([&](NodeId id) {
@@ -182,22 +183,30 @@ void Ranking::rebuild(const View& view) {
   heaps_.settle();
 }
 
+void Ranking::touch(std::uint32_t row, Touch how) {
+  if (heaps_.heap_of(row) == RowHeaps::kNowhere) return;
+  if (touches_[row] == Touch::kNone) touched_.push_back(row);
+  touches_[row] = std::max(touches_[row], how);
+}
+
 bool Ranking::follow(const View& view) {
   if (combinations_.size() > kCombinationsMax) return false;
+  // A node that took a pod is in the logs of several columns; it is put in its place once.
   bool caught_up = true;
   for (std::size_t at = 0; at < classes_.size(); ++at) {
-    const auto move = [&](std::uint32_t row) {
-      if (heaps_.heap_of(row) != RowHeaps::kNowhere) heaps_.put(row, combination_of(view, row), view.key_of(row));
-    };
-    caught_up = view.class_parts[at].classes->moved().replay(classes_[at].cursor, move) && caught_up;
+    const auto moved = [&](std::uint32_t row) { touch(row, Touch::kMoved); };
+    caught_up = view.class_parts[at].classes->moved().replay(classes_[at].cursor, moved) && caught_up;
   }
   for (std::size_t at = 0; at < columns_.size(); ++at) {
-    const auto refresh = [&](std::uint32_t row) {
-      const std::uint32_t heap = heaps_.heap_of(row);
-      if (heap != RowHeaps::kNowhere) heaps_.put(row, heap, view.key_of(row));
-    };
-    caught_up = view.parts[at].column->changed().replay(columns_[at].cursor, refresh) && caught_up;
+    const auto rescored = [&](std::uint32_t row) { touch(row, Touch::kRescored); };
+    caught_up = view.parts[at].column->changed().replay(columns_[at].cursor, rescored) && caught_up;
   }
+  for (const std::uint32_t row : touched_) {
+    const bool has_moved = touches_[row] == Touch::kMoved;
+    touches_[row] = Touch::kNone;
+    if (caught_up) heaps_.put(row, has_moved ? combination_of(view, row) : heaps_.heap_of(row), view.key_of(row));
+  }
+  touched_.clear();
   if (!caught_up) return false;
   const auto now = view.feasible.words();
   const std::span<NodeMask::Word> before = feasible_.words();
@@ -257,6 +266,7 @@ NodeId Ranking::best(const NodeMask& feasible, std::span<const Part> parts, std:
 
 std::size_t Ranking::bytes() const {
   return (columns_.capacity() + classes_.capacity()) * sizeof(Source) + feasible_.bytes() + heaps_.bytes() +
+         touched_.capacity() * sizeof(std::uint32_t) + touches_.capacity() * sizeof(Touch) +
          combinations_.capacity() * sizeof(Combination) + combination_ids_.bytes();
 }
 

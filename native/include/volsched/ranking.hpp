@@ -100,7 +100,10 @@ class Ranking {
     std::span<const std::uint32_t> rank;
     [[nodiscard]] std::int64_t key_of(std::uint32_t row) const;
   };
+  enum class Touch : std::uint8_t { kNone, kRescored, kMoved };
   void rebuild(const View& view);
+  /// A row of the ranking has another key, or is in another class as well.
+  void touch(std::uint32_t row, Touch how);
   /// Whether it could follow.
   bool follow(const View& view);
   std::uint32_t combination_of(const View& view, std::uint32_t row);
@@ -113,6 +116,8 @@ class Ranking {
   RowHeaps heaps_;                         ///< one a combination
   std::vector<Combination> combinations_;  ///< by heap
   FlatMap combination_ids_;
+  std::vector<std::uint32_t> touched_;                             ///< scratch: rows to be put anew
+  std::vector<Touch> touches_;                                     ///< scratch, by row: all kNone between two calls
   std::array<std::vector<std::uint32_t>, kClassPartsMax> counts_;  ///< scratch
   std::array<std::vector<std::int32_t>, kClassPartsMax> scores_;   ///< scratch
 };
