@@ -21,9 +21,9 @@ PyRejection rejection_to_python(const Rejected& rejected) {
 
 /// The decision's plugin scores, checked.
 std::vector<PluginScores> scores_of(HeldDecision& held) {
-  std::string error;
-  auto parts = held.holder->engine->scores(held.decision, error);
-  if (!error.empty()) throw Error(error);
+  ScoreFailure failure;
+  auto parts = held.holder->engine->scores(held.decision, failure);
+  if (!failure.text.empty()) throw Error(failure.text);
   return parts;
 }
 
@@ -51,15 +51,6 @@ void narrow(HeldDecision& self, const py::array_t<bool, py::array::c_style>& kee
   engine.narrow(self.decision, mask, plugin, resolvable ? Code::kUnschedulable : Code::kUnresolvable, reason);
 }
 
-void refuse(HeldDecision& self, const std::string& plugin, const std::string& reason, bool resolvable) {
-  const std::lock_guard lock(self.holder->mutex);
-  self.holder->engine->check_nodes(self.decision);
-  self.decision.is_refused = true;
-  self.decision.refusal = {plugin, resolvable ? Code::kUnschedulable : Code::kUnresolvable, {reason}, {}};
-  self.decision.rejected.clear();
-  self.decision.feasible.clear();
-}
-
 void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weight,
                 const py::array_t<std::int64_t, py::array::c_style>& scores) {
   const std::lock_guard lock(self.holder->mutex);
@@ -70,11 +61,6 @@ void add_scores(HeldDecision& self, const std::string& plugin, std::int32_t weig
   ExtraScores extra{plugin, std::vector<std::int64_t>(engine.cluster.rows(), 0)};
   for (std::size_t at = 0; at < order.size(); ++at) {
     if (!self.decision.feasible.test(order[at])) continue;
-    if (given[at] < 0 || given[at] > 100) {
-      throw Error("plugin " + plugin + " scored node " +
-                  engine.cluster.strings.str(engine.cluster.node(order[at]).name) + " with " +
-                  std::to_string(given[at]) + "; scores are 0 to 100");
-    }
     extra.by_row[order[at].index()] = given[at] * weight;
   }
   self.decision.extra.push_back(std::move(extra));
@@ -189,6 +175,8 @@ PyPlan plan_to_python(const Cluster& cluster, const Plan& plan) {
 }
 
 void bind_decision(py::module_& m) {
+  py::class_<HeldProfile>(m, "Profile", "Which plugins run at which point, compiled against one engine and its forks.");
+
   py::class_<HeldDecision>(m, "Decision", "What a cycle came to.")
       .def_property_readonly("node",
                              [](HeldDecision& self) -> PyOptionalText {
@@ -243,7 +231,16 @@ void bind_decision(py::module_& m) {
       .def("feasible_mask", &feasible_mask)
       .def("total_column", &total_column)
       .def("narrow", &narrow, "keep"_a.noconvert(), "plugin"_a, "reason"_a, "resolvable"_a)
-      .def("refuse", &refuse, "plugin"_a, "reason"_a, "resolvable"_a)
+      .def("score_failure",
+           [](HeldDecision& self) -> py::typing::Optional<py::typing::Tuple<py::bool_, py::int_, py::str>> {
+             const std::lock_guard lock(self.holder->mutex);
+             ScoreFailure failure;
+             static_cast<void>(self.holder->engine->scores(self.decision, failure));
+             if (failure.text.empty()) return py::none();
+             return py::make_tuple(failure.in_score, failure.at, to_python(failure.text));
+           })
+      .def(
+          "fail", [](HeldDecision& self, const std::string& text) { self.decision.error = text; }, "text"_a)
       .def("add_scores", &add_scores, "plugin"_a, "weight"_a, "scores"_a.noconvert())
       .def("choose", [](HeldDecision& self) {
         const std::lock_guard lock(self.holder->mutex);

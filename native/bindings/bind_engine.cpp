@@ -18,10 +18,6 @@ TieBreak to_tie_break(const std::string& name) {
   throw Error("tie_break must be first, name, random or kube, not \"" + name + "\"");
 }
 
-std::string_view view(const py::bytes& bytes) {
-  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
-}
-
 /// A read-only array in node order.
 template <class Value>
 py::array_t<Value> column_in_order(Engine& engine, const std::vector<Value>& by_row) {
@@ -43,8 +39,9 @@ const ResourceTable::Column& resource_named(const Cluster& cluster, const std::s
 }
 
 HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py::bytes& instance,
-                    const std::optional<std::vector<std::string>>& only, bool choose) {
+                    const std::optional<std::vector<std::string>>& only, const HeldProfile* given, bool choose) {
   HeldDecision held{holder, {}};
+  ProfilePtr profile = profile_or_default(given);
   const std::string_view program_row = view(program);
   const std::string_view instance_row = view(instance);
   const py::gil_scoped_release release;
@@ -56,8 +53,9 @@ HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py:
   }
   const ProgramPtr compiled = engine.cluster.program(program_row);
   auto pod = std::make_shared<const PodInstance>(engine.cluster.instance(instance_row));
-  held.decision = choose ? engine.decide(compiled, std::move(pod), only ? &rows : nullptr)
-                         : engine.filter(compiled, std::move(pod), only ? &rows : nullptr);
+  const std::vector<NodeId>* restricted = only ? &rows : nullptr;
+  held.decision = choose ? engine.decide(compiled, std::move(pod), restricted, std::move(profile))
+                         : engine.filter(compiled, std::move(pod), restricted, std::move(profile));
   return held;
 }
 
@@ -139,17 +137,22 @@ void bind_engine(py::module_& m) {
       .def(
           "decide",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
-             const std::optional<std::vector<std::string>>& only) {
-            return decide(self, program, instance, only, true);
-          },
-          "program"_a, "instance"_a, "only"_a = py::none())
+             const std::optional<std::vector<std::string>>& only,
+             const HeldProfile* profile) { return decide(self, program, instance, only, profile, true); },
+          "program"_a, "instance"_a, "only"_a = py::none(), "profile"_a = py::none())
       .def(
           "filter",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
-             const std::optional<std::vector<std::string>>& only) {
-            return decide(self, program, instance, only, false);
+             const std::optional<std::vector<std::string>>& only,
+             const HeldProfile* profile) { return decide(self, program, instance, only, profile, false); },
+          "program"_a, "instance"_a, "only"_a = py::none(), "profile"_a = py::none())
+      .def(
+          "profile",
+          [](Holder& self, const py::bytes& row) {
+            const std::lock_guard lock(self.mutex);
+            return HeldProfile{self.engine->cluster.profile(view(row))};
           },
-          "program"_a, "instance"_a, "only"_a = py::none())
+          "row"_a)
       .def(
           "assume",
           [](const HolderPtr& self, const HeldDecision& held, const std::optional<std::string>& node) {

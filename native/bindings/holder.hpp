@@ -38,6 +38,11 @@ struct HeldDecision {
   Decision decision;
 };
 
+/// A profile and the engine it was compiled for. Its forks know the same names by the same numbers.
+struct HeldProfile {
+  ProfilePtr profile;
+};
+
 /// An assumption and the engine it belongs to.
 struct HeldAssumption {
   HolderPtr holder;
@@ -53,6 +58,12 @@ inline py::str to_python(std::string_view text) {
 inline py::str name_of(const Cluster& cluster, NodeId row) {
   return to_python(cluster.strings.view(cluster.node(row).name));
 }
+inline std::string_view view(const py::bytes& bytes) {
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+inline ProfilePtr profile_or_default(const HeldProfile* given) {
+  return given == nullptr ? default_profile() : given->profile;
+}
 NodeId node_named(const Cluster& cluster, std::string_view name);
 
 PyPlan plan_to_python(const Cluster& cluster, const Plan& plan);
@@ -60,5 +71,6 @@ PyPlan plan_to_python(const Cluster& cluster, const Plan& plan);
 void bind_errors(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_decision(py::module_& m);
+void bind_search(py::module_& m);
 
 }  // namespace volsched::bindings

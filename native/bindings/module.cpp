@@ -22,6 +22,7 @@ PYBIND11_MODULE(_core, m) {
   bind_errors(m);
   bind_decision(m);
   bind_engine(m);
+  bind_search(m);
 }
 
 }  // namespace volsched::bindings

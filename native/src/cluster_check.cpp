@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "volsched/cluster.hpp"
-#include "volsched/scoring.hpp"
 
 namespace volsched {
 
@@ -86,8 +85,7 @@ std::string Cluster::validate() {
     const PodRow& pod = pods_[id];
     if (!pod.exists) continue;
     ++pods_on[pod.row.index()];
-    std::int64_t& cpu = cpu_on[pod.row.index()];
-    cpu = wrapping_add(cpu, pod.used().milli_cpu);  // as the column does
+    cpu_on[pod.row.index()] += pod.used().milli_cpu;
     const auto& listed = nodes_[pod.row.index()].pods;
     if (std::find(listed.begin(), listed.end(), PodId(id)) == listed.end())
       return "Cluster: pod " + std::to_string(id) + " is not listed by its node";

@@ -18,12 +18,17 @@ Usage Cluster::read_usage(RowReader& reader) {
   usage.ephemeral_bytes = reader.i64();
   usage.scored_milli_cpu = reader.i64();
   usage.scored_memory_bytes = reader.i64();
-  usage.scalars.resize(reader.count());
-  for (auto& [scalar, amount] : usage.scalars) {
+  usage.scalars = read_scalars(reader);
+  return usage;
+}
+
+std::vector<std::pair<std::uint32_t, std::int64_t>> Cluster::read_scalars(RowReader& reader) {
+  std::vector<std::pair<std::uint32_t, std::int64_t>> scalars(reader.count());
+  for (auto& [scalar, amount] : scalars) {
     scalar = resources.scalar(strings.intern(reader.text()));
     amount = reader.i64();
   }
-  return usage;
+  return scalars;
 }
 
 void Cluster::compile(RowReader& reader, PodProgram& program) {
@@ -98,6 +103,8 @@ void Cluster::compile(RowReader& reader, PodProgram& program) {
     for (StringId& monitor : disk.monitors) monitor = text();
   }
   compile_pod_terms(reader, program);
+  program.has_fit_scalars = reader.has_list();
+  if (program.has_fit_scalars) program.fit_scalars = read_scalars(reader);
   reader.finish();
 }
 

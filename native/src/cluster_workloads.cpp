@@ -5,11 +5,10 @@
 
 namespace volsched {
 
-void Cluster::compile_pod_terms(RowReader& reader, PodProgram& program) {
-  const auto text = [&] { return strings.intern(reader.text()); };
-  program.spread.resize(reader.count());
-  for (SpreadConstraint& constraint : program.spread) {
-    constraint.topology_key = text();
+std::vector<SpreadConstraint> Cluster::read_spread(RowReader& reader) {
+  std::vector<SpreadConstraint> constraints(reader.count());
+  for (SpreadConstraint& constraint : constraints) {
+    constraint.topology_key = strings.intern(reader.text());
     constraint.max_skew = reader.i64();
     constraint.domains_min = reader.i64();
     const std::uint8_t mode = reader.u8();
@@ -19,6 +18,12 @@ void Cluster::compile_pod_terms(RowReader& reader, PodProgram& program) {
     constraint.is_nil = !reader.flag();
     if (!constraint.is_nil) constraint.selector = read_label_selector(reader, strings);
   }
+  return constraints;
+}
+
+void Cluster::compile_pod_terms(RowReader& reader, PodProgram& program) {
+  const auto text = [&] { return strings.intern(reader.text()); };
+  program.spread = read_spread(reader);
   for (PodTerms* terms : {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
     terms->terms.resize(reader.count());
     for (PodTerm& term : terms->terms) {

@@ -18,6 +18,12 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
+std::vector<std::string> reasons_of(std::string reason) {
+  std::vector<std::string> reasons;
+  if (!reason.empty()) reasons.push_back(std::move(reason));
+  return reasons;
+}
+
 }  // namespace
 
 Engine::Engine(TieBreak tie_break, std::uint64_t seed, std::int32_t percentage_of_nodes)
@@ -27,106 +33,201 @@ Engine::Engine(TieBreak tie_break, std::uint64_t seed, std::int32_t percentage_o
   }
 }
 
-ProgramCaches& Engine::caches_for(const ProgramPtr& program) {
-  const auto known = caches_by_program_.find(program.get());
+ProgramCaches& Engine::caches_for(const ProgramPtr& program, const Profile& profile) {
+  const CacheKey key{program.get(), profile.serial};
+  const auto known = caches_by_program_.find(key);
   if (known != caches_by_program_.end()) {
     caches_.splice(caches_.begin(), caches_, known->second);
     return caches_.front();
   }
   if (caches_.size() >= kCachedProgramsMax) {
-    caches_by_program_.erase(caches_.back().program.get());
+    caches_by_program_.erase({caches_.back().program.get(), caches_.back().profile});
     caches_.pop_back();
   }
   caches_.emplace_front();
   caches_.front().program = program;
-  caches_by_program_[program.get()] = caches_.begin();
+  caches_.front().profile = profile.serial;
+  caches_by_program_[key] = caches_.begin();
   return caches_.front();
 }
 
 // Filtering
 // ------------------------------------------------------------------------------------------------------------------------------
 
-bool Engine::run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>& skipped, const NodeMask& given) {
-  const auto profile = default_profile();
-  const Plugin* soft_refusal = nullptr;
-  std::string soft_text;
-  std::vector<StringId> names;  // what the plugins that narrow agree on; a name need not exist
-  const auto refuse = [&](std::string_view plugin, Code code, std::string text) {
-    decision.is_refused = true;
-    decision.refusal = {std::string(plugin), code, {std::move(text)}, {}};
-    return false;
-  };
-  for (std::size_t at = 0; at < profile.size(); ++at) {
-    const Plugin& plugin = *profile[at];
-    PreFilterStatus status = plugin.pre_filter(cycle);
-    switch (status.kind) {
-      case PreFilterStatus::Kind::kSuccess:
-        break;
-      case PreFilterStatus::Kind::kSkip:
-        skipped[at] = true;
-        continue;
-      case PreFilterStatus::Kind::kUnschedulable:
-        soft_refusal = &plugin;
-        soft_text = std::move(status.text);
-        continue;
-      case PreFilterStatus::Kind::kUnresolvable:
-        return refuse(plugin.name(), Code::kUnresolvable, std::move(status.text));
-      case PreFilterStatus::Kind::kError:
-        decision.error = quoting("running PreFilter plugin ", plugin.name(), ": ") + status.text;
-        return false;
+Decision Engine::begin(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
+  Decision decision;
+  decision.serial = ++last_serial_;
+  decision.profile = std::move(profile);
+  decision.program = program;
+  decision.pod = std::move(pod);
+  decision.generation = cluster.generation();
+  decision.node_generation = cluster.node_generation();
+  decision.node_count = cluster.node_count();
+  decision.feasible = NodeMask(cluster.rows());
+  cluster.order.refresh(cluster.rows());
+  cluster.images.capture();
+  progress_.skipped.clear();
+  progress_.names.clear();
+  progress_.is_restricted = only != nullptr;
+  if (only == nullptr) {
+    progress_.given = cluster.live();
+  } else {
+    progress_.given = NodeMask(cluster.rows());
+    for (const NodeId row : *only) {
+      if (cluster.live().test(row)) progress_.given.set(row);
     }
-    if (!status.narrows) continue;
-    if (decision.narrowing.empty()) {
-      names = std::move(status.names);
-    } else {
-      std::erase_if(names, [&](StringId name) {
-        return std::find(status.names.begin(), status.names.end(), name) == status.names.end();
-      });
-    }
-    decision.narrowing.emplace_back(plugin.name());
-    std::sort(decision.narrowing.begin(), decision.narrowing.end());
-    if (!names.empty()) continue;
-    return refuse("", Code::kUnresolvable,
-                  decision.narrowing.size() == 1
-                      ? "node(s) didn't satisfy plugin " + decision.narrowing.front()
-                      : "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "] simultaneously");
   }
-  if (soft_refusal != nullptr) return refuse(soft_refusal->name(), Code::kUnschedulable, std::move(soft_text));
-  NodeMask allowed = given;
-  if (!decision.narrowing.empty()) {
-    allowed.clear();
-    for (const StringId name : names) {
+  scratch_.reset();
+  cycle_ = std::make_unique<Cycle>(cluster, decision.profile, decision.program, decision.pod,
+                                   caches_for(program, *decision.profile), scratch_);
+  cycle_serial_ = decision.serial;
+  return decision;
+}
+
+Cycle& Engine::cycle_under_way(const Decision& decision) const {
+  check_state(decision);
+  if (cycle_ == nullptr || cycle_serial_ != decision.serial)
+    throw Error("another decision was begun before this one ended");
+  return *cycle_;
+}
+
+bool Engine::pre_filter_at(Decision& decision, std::size_t at) {
+  Cycle& cycle = cycle_under_way(decision);
+  const ProfileStep& step = decision.profile->pre_filters.at(at);
+  if (step.plugin == nullptr) return true;
+  PreFilterStatus status = step.plugin->pre_filter(cycle);
+  switch (status.kind) {
+    case PreFilterStatus::Kind::kSuccess:
+      return !status.narrows || narrowed(decision, step.name, std::move(status.names));
+    case PreFilterStatus::Kind::kSkip:
+      progress_.skipped.push_back(step.plugin);
+      return true;
+    case PreFilterStatus::Kind::kUnschedulable:
+      return refuse(decision, step.name, Code::kUnschedulable, std::move(status.text));
+    case PreFilterStatus::Kind::kUnresolvable:
+      return refuse(decision, step.name, Code::kUnresolvable, std::move(status.text));
+    case PreFilterStatus::Kind::kError:
+      break;
+  }
+  decision.error = quoting("running PreFilter plugin ", step.name, ": ") + status.text;
+  return false;
+}
+
+bool Engine::refuse(Decision& decision, std::string plugin, Code code, std::string reason) {
+  decision.is_refused = true;
+  decision.refusal = {std::move(plugin), code, {std::move(reason)}, {}};
+  // A refusal that removing pods could lift lets the other plugins speak first; the last one stands.
+  if (code == Code::kUnschedulable) return true;
+  decision.narrowing.clear();  // nobody else is to blame
+  return false;
+}
+
+bool Engine::narrowed(Decision& decision, std::string plugin, std::vector<StringId> names) {
+  if (decision.narrowing.empty()) {
+    progress_.names = std::move(names);
+  } else {
+    std::erase_if(progress_.names,
+                  [&](StringId name) { return std::find(names.begin(), names.end(), name) == names.end(); });
+  }
+  decision.narrowing.push_back(std::move(plugin));
+  std::sort(decision.narrowing.begin(), decision.narrowing.end());
+  if (!progress_.names.empty()) return true;
+  decision.is_refused = true;
+  decision.refusal = {"",
+                      Code::kUnresolvable,
+                      {decision.narrowing.size() == 1
+                           ? "node(s) didn't satisfy plugin " + decision.narrowing.front()
+                           : "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "] simultaneously"},
+                      {}};
+  return false;
+}
+
+bool Engine::restrict(Decision& decision, std::string plugin, const NodeMask& mask) {
+  static_cast<void>(cycle_under_way(decision));
+  std::vector<StringId> names;
+  mask.for_each([&](NodeId row) { names.push_back(cluster.node(row).name); });
+  return narrowed(decision, std::move(plugin), std::move(names));
+}
+
+bool Engine::end_pre_filters(Decision& decision) {
+  Cycle& cycle = cycle_under_way(decision);
+  if (decision.is_refused) return false;
+  const NodeMask& given = progress_.given;
+  if (decision.narrowing.empty()) {
+    cycle.alive = given;
+  } else {
+    cycle.alive = NodeMask(cluster.rows());
+    for (const StringId name : progress_.names) {
       const NodeId row = cluster.find_node(name);
-      if (row.valid() && given.test(row)) allowed.set(row);
+      if (row.valid() && given.test(row)) cycle.alive.set(row);
     }
     decision.absent_reason = "node(s) didn't satisfy plugin(s) [" + joined(decision.narrowing) + "]";
-    decision.absent_count = given.count() - allowed.count();
+    decision.absent_count = given.count() - cycle.alive.count();
   }
-  cycle.alive = std::move(allowed);
+  progress_.considered = cycle.alive;
   return true;
 }
 
-std::size_t Engine::wanted(std::size_t nodes) const {
+void Engine::filter_at(Decision& decision, std::size_t at) {
+  Cycle& cycle = cycle_under_way(decision);
+  const ProfileStep& step = decision.profile->filters.at(at);
+  if (!step.failure.empty()) {
+    if (step.plugin != nullptr) step.plugin->filter_unprepared(cycle);
+    const NodeMask left = cycle.alive;
+    cycle.fail(step.name, left, step.failure);
+    return;
+  }
+  const auto& skipped = progress_.skipped;
+  if (step.plugin == nullptr || std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) return;
+  step.plugin->filter(cycle);
+}
+
+const NodeMask& Engine::alive(const Decision& decision) const {
+  return cycle_under_way(decision).alive;
+}
+
+void Engine::reject(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) {
+  Cycle& cycle = cycle_under_way(decision);
+  NodeMask refused = cycle.alive - keep;
+  if (refused.none()) return;
+  cycle.alive -= refused;
+  cycle.rejected.push_back({std::move(plugin), code, reasons_of(std::move(reason)), std::move(refused)});
+}
+
+void Engine::fail(Decision& decision, std::string_view plugin, std::string text) {
+  Cycle& cycle = cycle_under_way(decision);
+  const NodeMask left = cycle.alive;
+  cycle.fail(plugin, left, std::move(text));
+}
+
+std::int32_t Engine::percentage_for(const Decision& decision) const {
+  return decision.profile->percentage_of_nodes < 0 ? percentage_of_nodes_ : decision.profile->percentage_of_nodes;
+}
+
+std::size_t Engine::wanted(std::size_t nodes, std::int32_t percentage_of_nodes) {
   constexpr std::size_t kNodesMin = 100;
-  if (percentage_of_nodes_ >= 100 || nodes < kNodesMin) return nodes;
-  std::size_t percentage = static_cast<std::size_t>(percentage_of_nodes_);
+  if (percentage_of_nodes >= 100 || nodes < kNodesMin) return nodes;
+  std::size_t percentage = static_cast<std::size_t>(percentage_of_nodes);
   if (percentage == 0) percentage = nodes / 125 >= 45 ? 5 : 50 - nodes / 125;
   return std::max(kNodesMin, nodes * percentage / 100);
 }
 
-void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered, bool moves_on) {
+void Engine::search(Decision& decision, bool takes_first) {
+  Cycle& cycle = cycle_under_way(decision);
   const std::vector<NodeId>& order = cluster.order.list();
-  const std::size_t considered_count = considered.count();
-  const std::size_t limit = wanted(considered_count);
+  const std::size_t considered_count = progress_.considered.count();
+  const std::int32_t percentage = percentage_for(decision);
+  const std::size_t limit = takes_first ? 1 : wanted(considered_count, percentage);
+  const bool rotates = percentage < 100 || takes_first;  // begins where the last search ended
   decision.start = 0;
-  if (limit < considered_count || !cycle.failures.empty() || percentage_of_nodes_ < 100) {
-    // Upstream walks the list it filters (narrowed, in node order) from where the last search ended.
+  if (limit < considered_count || !cycle.failures.empty() || rotates) {
+    // Upstream walks the list it filters (narrowed, in node order).
     std::vector<NodeId> walk;
     walk.reserve(considered_count);
     for (const NodeId row : order) {
-      if (considered.test(row)) walk.push_back(row);
+      if (progress_.considered.test(row)) walk.push_back(row);
     }
-    if (percentage_of_nodes_ < 100 && !walk.empty()) decision.start = next_start_ % walk.size();
+    if (rotates && !walk.empty()) decision.start = next_start_ % walk.size();
     NodeMask seen(cluster.rows());
     std::size_t found = 0;
     std::size_t processed = 0;
@@ -134,7 +235,7 @@ void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered,
       const NodeId row = walk[(decision.start + step) % walk.size()];
       for (const Cycle::Failure& failure : cycle.failures) {
         if (!failure.nodes.test(row)) continue;
-        decision.error = quoting("running ", plugin_name(failure.plugin), " filter plugin: ") + failure.text;
+        decision.error = quoting("running ", failure.plugin, " filter plugin: ") + failure.text;
         break;
       }
       if (!decision.error.empty()) break;
@@ -144,9 +245,9 @@ void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered,
       }
       ++processed;
       seen.set(row);
-      if (percentage_of_nodes_ < 100) decision.visited.push_back(row);
+      if (rotates) decision.visited.push_back(row);
     }
-    if (moves_on && percentage_of_nodes_ < 100 && cluster.node_count() > 0)
+    if (rotates && !progress_.is_restricted && cluster.node_count() > 0)
       next_start_ = (next_start_ + processed) % cluster.node_count();
     cycle.alive &= seen;
     for (Rejected& group : cycle.rejected) group.nodes &= seen;
@@ -156,39 +257,15 @@ void Engine::visit(Cycle& cycle, Decision& decision, const NodeMask& considered,
   decision.rejected = std::move(cycle.rejected);
 }
 
-Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only) {
-  Decision decision;
-  decision.serial = ++last_serial_;
-  decision.program = program;
-  decision.pod = std::move(pod);
-  decision.generation = cluster.generation();
-  decision.node_generation = cluster.node_generation();
-  decision.node_count = cluster.node_count();
-  decision.feasible = NodeMask(cluster.rows());
-  cluster.order.refresh(cluster.rows());
-  cluster.images.capture();
+Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
+  Decision decision = begin(program, std::move(pod), only, std::move(profile));
   if (cluster.node_count() == 0) return decision;
-
-  NodeMask given(cluster.rows());
-  if (only == nullptr) {
-    given = cluster.live();
-  } else {
-    for (const NodeId row : *only) {
-      if (cluster.live().test(row)) given.set(row);
-    }
+  for (std::size_t at = 0; at < decision.profile->pre_filters.size(); ++at) {
+    if (!pre_filter_at(decision, at)) return decision;
   }
-  scratch_.reset();
-  cycle_ = std::make_unique<Cycle>(cluster, decision.program, decision.pod, caches_for(program), scratch_);
-  cycle_serial_ = decision.serial;
-  Cycle& cycle = *cycle_;
-  const auto profile = default_profile();
-  std::vector<bool> skipped(profile.size(), false);
-  if (!run_pre_filters(cycle, decision, skipped, given)) return decision;
-  const NodeMask considered = cycle.alive;
-  for (std::size_t at = 0; at < profile.size(); ++at) {
-    if (!skipped[at]) profile[at]->filter(cycle);
-  }
-  visit(cycle, decision, considered, only == nullptr);
+  if (!end_pre_filters(decision)) return decision;
+  for (std::size_t at = 0; at < decision.profile->filters.size(); ++at) filter_at(decision, at);
+  search(decision, decision.profile->scores.empty());
   return decision;
 }
 
@@ -197,7 +274,7 @@ void Engine::narrow(Decision& decision, const NodeMask& keep, std::string plugin
   const NodeMask refused = decision.feasible - keep;
   if (refused.none()) return;
   decision.feasible -= refused;
-  decision.rejected.push_back({std::move(plugin), code, {std::move(reason)}, refused});
+  decision.rejected.push_back({std::move(plugin), code, reasons_of(std::move(reason)), refused});
 }
 
 void Engine::check_nodes(const Decision& decision) const {
@@ -222,27 +299,59 @@ Cycle& Engine::cycle_of(const Decision& decision) {
   check_state(decision);
   scratch_.reset();
   if (cycle_ != nullptr && cycle_serial_ == decision.serial) return *cycle_;
-  cycle_ = std::make_unique<Cycle>(cluster, decision.program, decision.pod, caches_for(decision.program), scratch_);
+  cycle_ = std::make_unique<Cycle>(cluster, decision.profile, decision.program, decision.pod,
+                                   caches_for(decision.program, *decision.profile), scratch_);
   cycle_serial_ = decision.serial;
-  for (const Plugin* plugin : default_profile()) static_cast<void>(plugin->pre_filter(*cycle_));
+  for (const ProfileStep& step : decision.profile->pre_filters) {
+    if (step.plugin != nullptr) static_cast<void>(step.plugin->pre_filter(*cycle_));
+  }
   return *cycle_;
 }
 
-std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& error) {
+std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure& failure) {
   std::vector<PluginScores> result;
   Cycle& cycle = cycle_of(decision);
   if (decision.feasible.none()) return result;
-  for (const Plugin* plugin : default_profile()) {
-    if (plugin->weight() == 0) continue;
-    PreScoreStatus status = plugin->pre_score(cycle, decision.feasible);
+  const Profile& profile = *decision.profile;
+  std::vector<const Plugin*> skipped;
+  for (std::size_t at = 0; at < profile.pre_scores.size(); ++at) {
+    const ProfileStep& step = profile.pre_scores[at];
+    PreScoreStatus status;
+    if (!step.failure.empty()) {
+      status = {PreScoreStatus::Kind::kError, step.failure};
+    } else if (step.plugin != nullptr) {
+      status = step.plugin->pre_score(cycle, decision.feasible);
+    }
     if (status.kind == PreScoreStatus::Kind::kError) {
-      error = quoting("running PreScore plugin ", plugin->name(), ": ") + status.text;
+      failure = {false, at, quoting("running PreScore plugin ", step.name, ": ") + status.text};
       return {};
     }
-    if (status.kind == PreScoreStatus::Kind::kSkip) continue;
-    result.push_back({plugin->name(), plugin->weight(), plugin->score(cycle, decision.feasible)});
+    if (status.kind == PreScoreStatus::Kind::kSkip) skipped.push_back(step.plugin);
+  }
+  for (std::size_t at = 0; at < profile.scores.size(); ++at) {
+    const ProfileStep& step = profile.scores[at];
+    PreScoreStatus status;
+    if (step.plugin != nullptr && std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) continue;
+    if (!step.failure.empty()) {
+      status = {PreScoreStatus::Kind::kError, step.failure};
+    } else if (step.plugin != nullptr && !step.is_prepared) {
+      status = step.plugin->prepare_score(cycle, decision.feasible);
+    }
+    if (status.kind == PreScoreStatus::Kind::kError) {
+      failure = {true, at, quoting("running Score plugins: plugin ", step.name, " failed with: ") + status.text};
+      return {};
+    }
+    if (step.plugin == nullptr || status.kind == PreScoreStatus::Kind::kSkip) continue;
+    result.push_back({step.plugin->name(), step.weight, step.plugin->score(cycle, decision.feasible)});
   }
   return result;
+}
+
+std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& error) {
+  ScoreFailure failure;
+  std::vector<PluginScores> parts = scores(decision, failure);
+  error = std::move(failure.text);
+  return parts;
 }
 
 const std::vector<std::int32_t>& Engine::totals(const Decision& decision, std::span<const PluginScores> scores) {
@@ -348,19 +457,21 @@ void Engine::choose(Decision& decision) {
   check_state(decision);
   decision.chosen = NodeId();
   if (!decision.error.empty() || decision.feasible.none()) return;
-  std::string failure;
+  if (decision.feasible.count() == 1) {  // needs no scores, and cannot fail for the want of them
+    decision.chosen = decision.feasible.first();
+    return;
+  }
+  ScoreFailure failure;
   const std::vector<PluginScores> parts = scores(decision, failure);
-  if (failure.empty()) {
+  if (failure.text.empty()) {
     decision.chosen = pick(decision, totals(decision, parts));
-  } else if (decision.feasible.count() == 1) {
-    decision.chosen = decision.feasible.first();  // a single node is taken without scoring: spec/scheduling.md 13, 41
   } else {
-    decision.error = std::move(failure);
+    decision.error = std::move(failure.text);
   }
 }
 
-Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only) {
-  Decision decision = filter(program, std::move(pod), only);
+Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
+  Decision decision = filter(program, std::move(pod), only, std::move(profile));
   choose(decision);
   return decision;
 }

@@ -18,42 +18,77 @@ void Cycle::reject_all(PluginId plugin, Code code, std::vector<std::string> reas
   alive.clear();
 }
 
-void Cycle::fail(PluginId plugin, const NodeMask& nodes, std::string text) {
+void Cycle::fail(std::string_view plugin, const NodeMask& nodes, std::string text) {
   if (!alive.intersects(nodes)) return;
-  failures.push_back({plugin, nodes & alive, std::move(text)});
+  failures.push_back({std::string(plugin), nodes & alive, std::move(text)});
   alive -= nodes;
 }
 
-std::span<const Plugin* const> default_profile() {
-  static const std::array<const Plugin*, kPluginCount> kProfile{
+std::span<const Plugin* const> all_plugins() {
+  static const std::array<const Plugin*, kPluginCount> kPlugins{
       &node_name_plugin(),           &node_unschedulable_plugin(),  &taint_toleration_plugin(),
       &node_affinity_plugin(),       &node_ports_plugin(),          &node_resources_fit_plugin(),
       &volume_restrictions_plugin(), &node_volume_limits_plugin(),  &volume_binding_plugin(),
       &volume_zone_plugin(),         &pod_topology_spread_plugin(), &inter_pod_affinity_plugin(),
       &balanced_allocation_plugin(), &image_locality_plugin(),      &node_declared_features_plugin(),
   };
-  return kProfile;
+  return kPlugins;
+}
+
+const Plugin* find_plugin(std::string_view name) {
+  for (const Plugin* plugin : all_plugins()) {
+    if (plugin->name() == name) return plugin;
+  }
+  return nullptr;
 }
 
 std::string_view plugin_name(PluginId id) {
-  static constexpr std::array<std::string_view, kPluginCount> kNames{
-      "NodeName",
-      "NodeUnschedulable",
-      "TaintToleration",
-      "NodeAffinity",
-      "NodePorts",
-      "NodeResourcesFit",
-      "VolumeRestrictions",
-      "NodeVolumeLimits",
-      "VolumeBinding",
-      "VolumeZone",
-      "PodTopologySpread",
-      "InterPodAffinity",
-      "NodeResourcesBalancedAllocation",
-      "ImageLocality",
-      "NodeDeclaredFeatures",
-  };
-  return kNames[static_cast<std::size_t>(id)];
+  return all_plugins()[static_cast<std::size_t>(id)]->name();
+}
+
+CountedColumns::CountedColumns(const Cycle& cycle, const std::vector<CountedResource>& resources, Processor processor) {
+  const ResourceTable& table = cycle.cluster.resources;
+  const PodProgram& program = cycle.program;
+  const bool is_scored = processor == Processor::kScored;
+  const auto& scalars = is_scored && program.has_fit_scalars ? program.fit_scalars : program.usage.scalars;
+  for (const CountedResource& resource : resources) {
+    Entry& entry = entries_.emplace_back();
+    entry.weight = resource.weight;
+    const auto take = [&](const ResourceTable::Column& column, std::int64_t asked) {
+      entry.used = &column.requested;
+      entry.offered = &column.allocatable;
+      entry.asked = asked;
+    };
+    switch (resource.kind) {
+      case CountedResource::Kind::kCpu:
+        take(table.column(ResourceTable::kCpu), is_scored ? program.fit_milli_cpu : program.usage.milli_cpu);
+        if (is_scored) entry.used = &table.scored_cpu();
+        break;
+      case CountedResource::Kind::kMemory:
+        take(table.column(ResourceTable::kMemory), is_scored ? program.fit_memory_bytes : program.usage.memory_bytes);
+        if (is_scored) entry.used = &table.scored_memory();
+        break;
+      case CountedResource::Kind::kEphemeral:
+        take(table.column(ResourceTable::kEphemeral), program.usage.ephemeral_bytes);
+        break;
+      case CountedResource::Kind::kScalar: {
+        const ResourceTable::Column* column = table.find_scalar(resource.name);
+        std::int64_t asked = 0;
+        for (const auto& [scalar, amount] : scalars) {
+          if (table.scalar_column(scalar).name == resource.name) asked = amount;
+        }
+        if (column != nullptr && asked != 0) take(*column, asked);
+        break;
+      }
+    }
+  }
+}
+
+bool CountedColumns::read(std::size_t at, std::size_t row, CountedAmounts& amounts) const {
+  const Entry& entry = entries_[at];
+  if (entry.used == nullptr || (*entry.offered)[row] == 0) return false;
+  amounts = {(*entry.used)[row], (*entry.offered)[row], entry.asked};
+  return true;
 }
 
 }  // namespace volsched

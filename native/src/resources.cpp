@@ -30,6 +30,11 @@ std::uint32_t ResourceTable::scalar(StringId name) {
   return made;
 }
 
+const ResourceTable::Column* ResourceTable::find_scalar(StringId name) const {
+  const std::uint32_t known = scalar_ids_.find(name.value());
+  return known == FlatMap::kMissing ? nullptr : &columns_[kScalars + known];
+}
+
 void ResourceTable::set_allocatable(NodeId row, const Allocatable& allocatable) {
   const std::size_t at = row.index();
   for (std::size_t scalar = kScalars; scalar < columns_.size(); ++scalar) columns_[scalar].allocatable[at] = 0;

@@ -8,34 +8,68 @@
 namespace volsched::test {
 namespace {
 
+using Names = std::vector<std::string>;
+
+Names names_of(const std::vector<ProfileStep>& steps) {
+  Names names;
+  for (const ProfileStep& step : steps) names.push_back(step.name);
+  return names;
+}
+
 TEST(Profile, IsUpstreamsInOrderWithItsWeights) {
-  std::vector<std::pair<std::string, std::int32_t>> found;
-  for (const Plugin* plugin : default_profile()) found.emplace_back(plugin->name(), plugin->weight());
-  const std::vector<std::pair<std::string, std::int32_t>> wanted{{"NodeName", 0},
-                                                                 {"NodeUnschedulable", 0},
-                                                                 {"TaintToleration", 3},
+  const Profile& profile = *default_profile();
+  const Names filters{"NodeName",          "NodeUnschedulable",  "TaintToleration",     "NodeAffinity",  "NodePorts",
+                      "NodeResourcesFit",  "VolumeRestrictions", "NodeVolumeLimits",    "VolumeBinding", "VolumeZone",
+                      "PodTopologySpread", "InterPodAffinity",   "NodeDeclaredFeatures"};
+  EXPECT_EQ(names_of(profile.pre_filters), filters) << "spec/scheduling.md 1.1";
+  EXPECT_EQ(names_of(profile.filters), filters);
+  EXPECT_EQ(names_of(profile.pre_scores),
+            (Names{"TaintToleration", "NodeAffinity", "NodeResourcesFit", "VolumeBinding", "PodTopologySpread",
+                   "InterPodAffinity", "NodeResourcesBalancedAllocation"}));
+  std::vector<std::pair<std::string, std::int32_t>> scorers;
+  for (const ProfileStep& step : profile.scores) scorers.emplace_back(step.name, step.weight);
+  const std::vector<std::pair<std::string, std::int32_t>> wanted{{"TaintToleration", 3},
                                                                  {"NodeAffinity", 2},
-                                                                 {"NodePorts", 0},
                                                                  {"NodeResourcesFit", 1},
-                                                                 {"VolumeRestrictions", 0},
-                                                                 {"NodeVolumeLimits", 0},
                                                                  {"VolumeBinding", 1},
-                                                                 {"VolumeZone", 0},
                                                                  {"PodTopologySpread", 2},
                                                                  {"InterPodAffinity", 2},
                                                                  {"NodeResourcesBalancedAllocation", 1},
-                                                                 {"ImageLocality", 1},
-                                                                 {"NodeDeclaredFeatures", 0}};
-  EXPECT_EQ(found, wanted) << "spec/scheduling.md 1, 1.1";
+                                                                 {"ImageLocality", 1}};
+  EXPECT_EQ(scorers, wanted);
+  EXPECT_EQ(profile.serial, 0U);
+}
+
+TEST(Profile, EveryStepOfTheDefaultOneIsNativeAndWhole) {
+  const Profile& profile = *default_profile();
+  for (const auto* steps : {&profile.pre_filters, &profile.filters, &profile.pre_scores, &profile.scores}) {
+    for (const ProfileStep& step : *steps) {
+      EXPECT_NE(step.plugin, nullptr) << step.name;
+      EXPECT_TRUE(step.failure.empty()) << step.name;
+    }
+  }
+}
+
+TEST(Profile, IgnoresExtendedResourcesByNameAndByGroup) {
+  Profile profile;
+  profile.ignored_resources = {"example.com/gpu", "cpu", "kubernetes.io/thing"};
+  profile.ignored_groups = {"other.org"};
+  EXPECT_TRUE(profile.ignores("example.com/gpu"));
+  EXPECT_TRUE(profile.ignores("other.org/anything"));
+  EXPECT_FALSE(profile.ignores("example.com/fpga"));
+  EXPECT_FALSE(profile.ignores("cpu")) << "no extended resource";
+  EXPECT_FALSE(profile.ignores("kubernetes.io/thing"));
 }
 
 TEST(Profile, IdsAndNamesAgree) {
   std::set<std::uint8_t> ids;
-  for (const Plugin* plugin : default_profile()) {
+  for (const Plugin* plugin : all_plugins()) {
     EXPECT_EQ(plugin_name(plugin->id()), plugin->name());
+    EXPECT_EQ(find_plugin(plugin->name()), plugin);
     EXPECT_TRUE(ids.insert(static_cast<std::uint8_t>(plugin->id())).second);
   }
   EXPECT_EQ(ids.size(), kPluginCount);
+  EXPECT_EQ(find_plugin("Nobody"), nullptr);
 }
 
 TEST(Profile, CodesHaveUpstreamsNames) {
@@ -79,7 +113,7 @@ class CycleTest : public testing::Test {
   ProgramPtr program = cluster.program(ProgramText().row());
   ProgramCaches caches;
   Scratch scratch;
-  Cycle cycle{cluster, program, std::make_shared<const PodInstance>(), caches, scratch};
+  Cycle cycle{cluster, default_profile(), program, std::make_shared<const PodInstance>(), caches, scratch};
 
   void SetUp() override { cycle.alive = mask_of(70, {0, 1, 2, 65}); }
 };
@@ -105,13 +139,13 @@ TEST_F(CycleTest, RejectingAllLeavesNobody) {
 }
 
 TEST_F(CycleTest, FailingIsNotRefusing) {
-  cycle.fail(PluginId::kVolumeBinding, mask_of(70, {2, 69}), "odd");
+  cycle.fail("VolumeBinding", mask_of(70, {2, 69}), "odd");
   EXPECT_EQ(rows_of(cycle.alive), (Rows{0, 1, 65}));
   EXPECT_TRUE(cycle.rejected.empty());
   ASSERT_EQ(cycle.failures.size(), 1U);
   EXPECT_EQ(cycle.failures[0].text, "odd");
   EXPECT_EQ(rows_of(cycle.failures[0].nodes), Rows{2});
-  cycle.fail(PluginId::kVolumeBinding, mask_of(70, {2}), "again");
+  cycle.fail("VolumeBinding", mask_of(70, {2}), "again");
   EXPECT_EQ(cycle.failures.size(), 1U);
 }
 

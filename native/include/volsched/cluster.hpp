@@ -14,6 +14,7 @@
 #include "volsched/node_facts.hpp"
 #include "volsched/node_order.hpp"
 #include "volsched/pod_kinds.hpp"
+#include "volsched/profile.hpp"
 #include "volsched/program.hpp"
 #include "volsched/resources.hpp"
 #include "volsched/selectors.hpp"
@@ -120,6 +121,8 @@ class Cluster {
   // ------------------------------------------------------------------------------------------------------------
   ProgramPtr program(std::string_view content);
   PodInstance instance(std::string_view row);
+  /// A profile compiled against this cluster; good for its copies as well.
+  ProfilePtr profile(std::string_view row);
   /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node
   /// already.
   AssumedState assume(const ProgramPtr& program, const PodInstance& instance, NodeId row, const Plan& plan);
@@ -197,8 +200,10 @@ class Cluster {
   [[nodiscard]] Labels read_labels(RowReader& reader);
   std::uint32_t read_access_modes(RowReader& reader, bool& one_pod_only);
   Usage read_usage(RowReader& reader);
+  std::vector<std::pair<std::uint32_t, std::int64_t>> read_scalars(RowReader& reader);
   void compile(RowReader& reader, PodProgram& program);
   void compile_pod_terms(RowReader& reader, PodProgram& program);
+  std::vector<SpreadConstraint> read_spread(RowReader& reader);
   ClassId class_slot(std::string_view name) { return classes.slot(strings.intern(name)); }
 
   void place(PodId id, NodeId row);
@@ -248,6 +253,7 @@ class Cluster {
   std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
   std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
   std::uint64_t next_assumption_ = 1;
+  std::uint64_t next_profile_ = 1;
   std::uint64_t generation_ = 1;
   std::uint64_t node_generation_ = 1;
 };

@@ -33,6 +33,7 @@ struct Decision {
   std::uint64_t serial = 0;  ///< number of the decision within its engine
   std::uint64_t generation = 0;
   std::uint64_t node_generation = 0;
+  ProfilePtr profile;
   ProgramPtr program;
   PodPtr pod;
   std::string error;        ///< not empty: the cycle failed
@@ -57,7 +58,15 @@ struct PluginScores {
   ScoreColumn column;
 };
 
-/// The default profile over one cluster. Not for several threads at once: decisions use caches and scratch memory.
+/// Why scoring failed: the point and the place there, to tell which of several failures comes first.
+struct ScoreFailure {
+  bool in_score = false;  ///< in Score, else in PreScore
+  std::size_t at = 0;     ///< place in the profile's list
+  std::string text;       ///< empty: scoring did not fail
+};
+
+/// Profiles over one cluster, the default one unless another is given. Not for several threads at once: decisions use
+/// caches and scratch memory.
 class Engine {
  public:
   Engine(TieBreak tie_break, std::uint64_t seed, std::int32_t percentage_of_nodes);
@@ -65,19 +74,41 @@ class Engine {
   Cluster cluster;
 
   /// Everything up to the choice. `only` restricts it to these nodes.
-  Decision decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only);
+  Decision decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
+                  ProfilePtr profile = default_profile());
   /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores.
-  Decision filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only);
+  Decision filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
+                  ProfilePtr profile = default_profile());
   void choose(Decision& decision);
-  /// Take nodes out of a decision as a plugin outside the engine asks. `keep` covers all rows.
+  /// Take nodes out of a decision as a plugin outside the engine asks. `keep` covers all rows; an empty reason is none.
   void narrow(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) const;
+
+  // The same step by step, for plugins outside the engine that stand between others:
+  // begin, pre_filter at each place, end_pre_filters, filter_at each place, search, choose. A step that answers false,
+  // or sets an error, ends it. Raises Error when another decision has begun since, or the cluster has changed.
+  Decision begin(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile);
+  bool pre_filter_at(Decision& decision, std::size_t at);
+  /// What a plugin outside says at PreFilter: refuse the pod, or look at the nodes of `mask` only.
+  bool refuse(Decision& decision, std::string plugin, Code code, std::string reason);
+  bool restrict(Decision& decision, std::string plugin, const NodeMask& mask);
+  bool end_pre_filters(Decision& decision);
+  void filter_at(Decision& decision, std::size_t at);
+  /// What it says at Filter.
+  void reject(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason);
+  void fail(Decision& decision, std::string_view plugin, std::string text);
+  /// Nodes that no filter has refused so far.
+  [[nodiscard]] const NodeMask& alive(const Decision& decision) const;
+  /// Walk the nodes as upstream does. `takes_first`: nobody compares nodes, the first that fits is taken.
+  void search(Decision& decision, bool takes_first);
 
   AssumedState assume(const Decision& decision, NodeId row);
   void forget(const AssumedState& state) { cluster.forget(state); }
 
   /// Feasible nodes in visiting order.
   [[nodiscard]] std::vector<NodeId> feasible(const Decision& decision);
-  /// Per plugin; valid until the engine is used again. `error` is set when a plugin cannot score.
+  /// Per plugin; valid until the engine is used again.
+  std::vector<PluginScores> scores(const Decision& decision, ScoreFailure& failure);
+  /// The same where only the text of a failure matters.
   std::vector<PluginScores> scores(const Decision& decision, std::string& error);
   /// Sum of the scores by row; rows that are not feasible hold anything. Valid until the engine is used again.
   const std::vector<std::int32_t>& totals(const Decision& decision, std::span<const PluginScores> scores);
@@ -95,14 +126,29 @@ class Engine {
   [[nodiscard]] std::size_t cached_programs() const { return caches_.size(); }
 
  private:
-  ProgramCaches& caches_for(const ProgramPtr& program);
+  /// How far a decision has come.
+  struct Progress {
+    std::vector<const Plugin*> skipped;  ///< their filter is not asked
+    std::vector<StringId> names;         ///< what the plugins that narrow agree on; a name need not exist
+    NodeMask given;
+    NodeMask considered;
+    bool is_restricted = false;  ///< to some nodes by the caller: the next search does not start further on
+  };
+  using CacheKey = std::pair<const PodProgram*, std::uint64_t>;
+  struct CacheHash {
+    std::size_t operator()(const CacheKey& key) const {
+      return std::hash<const PodProgram*>{}(key.first) ^ (key.second * 0x9E3779B97F4A7C15ULL);
+    }
+  };
+
+  ProgramCaches& caches_for(const ProgramPtr& program, const Profile& profile);
   /// The decision's cycle, as its PreFilters left it; kept from the last decision, else made again.
   Cycle& cycle_of(const Decision& decision);
-  /// Whether the pod may go on to the filters; fills `skipped` by position in the profile.
-  bool run_pre_filters(Cycle& cycle, Decision& decision, std::vector<bool>& skipped, const NodeMask& given);
-  /// `moves_on`: the next search begins where this one ends.
-  void visit(Cycle& cycle, Decision& decision, const NodeMask& considered, bool moves_on);
-  [[nodiscard]] std::size_t wanted(std::size_t nodes) const;
+  /// The cycle a step goes on with.
+  [[nodiscard]] Cycle& cycle_under_way(const Decision& decision) const;
+  bool narrowed(Decision& decision, std::string plugin, std::vector<StringId> names);
+  [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
+  static std::size_t wanted(std::size_t nodes, std::int32_t percentage);
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
   NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,
                       const std::vector<std::uint32_t>& rank) const;
@@ -114,13 +160,14 @@ class Engine {
   Random random_;
   std::size_t next_start_ = 0;
   std::list<ProgramCaches> caches_;  ///< most recently used first
-  std::unordered_map<const PodProgram*, std::list<ProgramCaches>::iterator> caches_by_program_;
+  std::unordered_map<CacheKey, std::list<ProgramCaches>::iterator, CacheHash> caches_by_program_;
   Scratch scratch_;
   std::vector<std::int32_t> totals_;
   std::vector<std::uint32_t> name_ranks_;
   std::uint64_t name_ranks_version_ = ~0ULL;
   std::unique_ptr<Cycle> cycle_;  ///< of the decision with cycle_serial_
   std::uint64_t cycle_serial_ = 0;
+  Progress progress_;  ///< of the same decision
   std::uint64_t last_serial_ = 0;
 };
 

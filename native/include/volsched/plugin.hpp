@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "volsched/cluster.hpp"
+#include "volsched/profile.hpp"
 
 namespace volsched {
 
@@ -68,6 +69,7 @@ class PluginCache {
 /// Everything kept for one template.
 struct ProgramCaches {
   ProgramPtr program;
+  std::uint64_t profile = 0;  ///< serial
   std::array<std::unique_ptr<PluginCache>, kPluginCount> of_plugin;
   std::uint64_t last_used = 0;
 };
@@ -118,24 +120,28 @@ struct VolumeState {
 struct Cycle {
   /// Nodes on which a filter could not decide.
   struct Failure {
-    PluginId plugin;
+    std::string plugin;
     NodeMask nodes;
     std::string text;
   };
 
-  Cycle(Cluster& given_cluster, ProgramPtr given_program, PodPtr given_pod, ProgramCaches& given_caches,
-        Scratch& given_scratch)
+  Cycle(Cluster& given_cluster, ProfilePtr given_profile, ProgramPtr given_program, PodPtr given_pod,
+        ProgramCaches& given_caches, Scratch& given_scratch)
       : cluster(given_cluster),
+        profile_owner(std::move(given_profile)),
         program_owner(std::move(given_program)),
         pod_owner(std::move(given_pod)),
+        profile(*profile_owner),
         program(*program_owner),
         pod(*pod_owner),
         caches(given_caches),
         scratch(given_scratch) {}
 
   Cluster& cluster;
+  ProfilePtr profile_owner;
   ProgramPtr program_owner;
   PodPtr pod_owner;
+  const Profile& profile;
   const PodProgram& program;
   const PodInstance& pod;
   ProgramCaches& caches;
@@ -146,13 +152,14 @@ struct Cycle {
   VolumeState volume_state;
   std::int32_t one_pod_conflicts = 0;      ///< VolumeRestrictions: claims that another pod has for itself
   std::vector<SelectorId> zone_selectors;  ///< VolumeZone: nodes each bound volume's labels allow
+  bool has_zones = false;                  ///< those selectors have been looked up
 
   /// Refuse the nodes of `nodes` that are alive.
   void reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons);
   /// Refuse all that are alive.
   void reject_all(PluginId plugin, Code code, std::vector<std::string> reasons);
   /// The cycle fails if it comes to one of these nodes.
-  void fail(PluginId plugin, const NodeMask& nodes, std::string text);
+  void fail(std::string_view plugin, const NodeMask& nodes, std::string text);
 
   template <class Cache>
   Cache& cache(PluginId plugin) {
@@ -193,14 +200,18 @@ class Plugin {
   [[nodiscard]] virtual std::string_view name() const = 0;
   [[nodiscard]] virtual PreFilterStatus pre_filter(Cycle&) const { return PreFilterStatus::success(); }
   virtual void filter(Cycle&) const {}
-  /// 0 = does not score.
-  [[nodiscard]] virtual std::int32_t weight() const { return 0; }
+  /// What the filter refuses before it finds that its pre_filter was left out.
+  virtual void filter_unprepared(Cycle&) const {}
   [[nodiscard]] virtual PreScoreStatus pre_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
+  /// Stands in for pre_score in a profile that leaves it out.
+  [[nodiscard]] virtual PreScoreStatus prepare_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   [[nodiscard]] virtual ScoreColumn score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
 };
 
-/// The default profile: one object a plugin, in order. Source: spec/scheduling.md 1.
-[[nodiscard]] std::span<const Plugin* const> default_profile();
+/// Every plugin with a native part, by id.
+[[nodiscard]] std::span<const Plugin* const> all_plugins();
+/// nullptr for a name that is none of theirs.
+[[nodiscard]] const Plugin* find_plugin(std::string_view name);
 [[nodiscard]] std::string_view plugin_name(PluginId id);
 
 // One function a plugin file.
@@ -219,6 +230,33 @@ const Plugin& inter_pod_affinity_plugin();
 const Plugin& balanced_allocation_plugin();
 const Plugin& image_locality_plugin();
 const Plugin& node_declared_features_plugin();
+
+/// (used, offered, asked for) of a counted resource on a node, cpu and memory as scoring counts them or as they are
+/// requested. False when the resource does not count there: not offered, or an extended one that is not asked for.
+struct CountedAmounts {
+  std::int64_t used = 0;
+  std::int64_t offered = 0;
+  std::int64_t asked = 0;
+};
+/// The resources of a profile with the columns they stand for and what a template asks for, looked up once.
+class CountedColumns {
+ public:
+  enum class Processor : std::uint8_t { kScored, kRequested };
+  CountedColumns(const Cycle& cycle, const std::vector<CountedResource>& resources, Processor processor);
+  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  [[nodiscard]] std::int64_t weight(std::size_t at) const { return entries_[at].weight; }
+  [[nodiscard]] std::int64_t asked(std::size_t at) const { return entries_[at].asked; }
+  [[nodiscard]] bool read(std::size_t at, std::size_t row, CountedAmounts& amounts) const;
+
+ private:
+  struct Entry {
+    const std::vector<std::int64_t>* used = nullptr;  ///< nullptr: counts nowhere
+    const std::vector<std::int64_t>* offered = nullptr;
+    std::int64_t asked = 0;
+    std::int64_t weight = 1;
+  };
+  std::vector<Entry> entries_;
+};
 
 /// Nodes with a NoSchedule or NoExecute taint that the pod does not tolerate.
 [[nodiscard]] NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program);

@@ -79,6 +79,8 @@ struct PodProgram {
   Usage usage;                     ///< what it takes from a node, once there
   std::int64_t fit_milli_cpu = 0;  ///< what LeastAllocated scores with: pod-level resources left out
   std::int64_t fit_memory_bytes = 0;
+  bool has_fit_scalars = false;  ///< pod-level huge pages: the containers' sum, which scoring counts, is another
+  std::vector<std::pair<std::uint32_t, std::int64_t>> fit_scalars;
 
   std::vector<StringId> images;    ///< normalised names, one entry a container, init container or image volume
   std::vector<StringId> features;  ///< kubelet features it implies

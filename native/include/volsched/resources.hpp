@@ -48,6 +48,8 @@ class ResourceTable {
 
   void resize(std::size_t rows);
   [[nodiscard]] std::uint32_t scalar(StringId name);
+  /// The column of a scalar that some node or pod has named, nullptr for others.
+  [[nodiscard]] const Column* find_scalar(StringId name) const;
   [[nodiscard]] std::size_t column_count() const { return columns_.size(); }
   [[nodiscard]] const Column& column(std::size_t index) const { return columns_[index]; }
   [[nodiscard]] const Column& scalar_column(std::uint32_t scalar) const { return columns_[kScalars + scalar]; }

@@ -28,6 +28,8 @@ class RowReader {
   /// What has been read since `from`, an earlier position().
   [[nodiscard]] std::string_view since(std::size_t from) const { return bytes_.substr(from, at_ - from); }
   [[nodiscard]] std::size_t position() const { return at_; }
+  /// Whether a list may follow: rows of some kinds end in one that is left out where it says nothing.
+  [[nodiscard]] bool has_list() const { return bytes_.size() - at_ >= sizeof(std::uint32_t); }
   /// Everything must have been read.
   void finish() const;
 

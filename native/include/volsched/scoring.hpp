@@ -61,13 +61,15 @@ class ClassFills {
   }
   void clear() { fills_.clear(); }
   [[nodiscard]] bool empty() const { return fills_.empty(); }
-  [[nodiscard]] std::int32_t score() const {
+  [[nodiscard]] std::int32_t score() const { return score(kVolumeShape); }
+  template <class Points>
+  [[nodiscard]] std::int32_t score(const Points& shape) const {
     if (fills_.empty()) return 0;
     double sum = 0;
     for (const ClassFill& fill : fills_) {
       const bool is_full = fill.capacity_bytes == 0 || fill.requested_bytes > fill.capacity_bytes;
       const std::int64_t used = is_full ? 100 : wrapping_mul(fill.requested_bytes, 100) / fill.capacity_bytes;
-      sum += static_cast<double>(score_on_shape(kVolumeShape, used));
+      sum += static_cast<double>(score_on_shape(shape, used));
     }
     return static_cast<std::int32_t>(std::round(sum / static_cast<double>(fills_.size())));
   }

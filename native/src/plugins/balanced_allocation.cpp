@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "volsched/plugin.hpp"
 #include "volsched/scoring.hpp"
@@ -20,11 +21,19 @@ class NodeResourcesBalancedAllocation final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kNodeResourcesBalancedAllocation; }
   [[nodiscard]] std::string_view name() const override { return "NodeResourcesBalancedAllocation"; }
-  [[nodiscard]] std::int32_t weight() const override { return 1; }
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
-    const bool takes_nothing = cycle.program.usage.milli_cpu == 0 && cycle.program.usage.memory_bytes == 0;
+    bool takes_nothing = cycle.program.usage.milli_cpu == 0 && cycle.program.usage.memory_bytes == 0;
+    if (!cycle.profile.is_default_balance) {
+      const CountedColumns columns = columns_of(cycle);
+      takes_nothing = true;
+      for (std::size_t at = 0; at < columns.size(); ++at) takes_nothing = takes_nothing && columns.asked(at) == 0;
+    }
     return {takes_nothing ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess, {}};
+  }
+
+  [[nodiscard]] PreScoreStatus prepare_score(Cycle& cycle, const NodeMask& feasible) const override {
+    return pre_score(cycle, feasible);
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
@@ -32,7 +41,14 @@ class NodeResourcesBalancedAllocation final : public Plugin {
     const ResourceTable& resources = cycle.cluster.resources;
     const std::size_t rows = cycle.cluster.rows();
     cache.score.resize(rows, 0);
-    const auto refresh = [&](std::uint32_t row) { cache.score[row] = score_of(resources, cycle.program.usage, row); };
+    std::optional<CountedColumns> columns;
+    if (!cycle.profile.is_default_balance) columns.emplace(columns_of(cycle));
+    std::vector<double> before;
+    std::vector<double> after;
+    const auto refresh = [&](std::uint32_t row) {
+      cache.score[row] =
+          columns ? score_of(*columns, row, before, after) : score_of(resources, cycle.program.usage, row);
+    };
     if (!resources.log().replay(cache.cursor, refresh)) {
       for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
     }
@@ -40,6 +56,43 @@ class NodeResourcesBalancedAllocation final : public Plugin {
   }
 
  private:
+  static CountedColumns columns_of(const Cycle& cycle) {
+    return {cycle, cycle.profile.balanced, CountedColumns::Processor::kRequested};
+  }
+
+  static std::int64_t balance(const std::vector<double>& shares) {
+    double deviation = 0;
+    if (shares.size() == 2) {
+      deviation = std::abs((shares[0] - shares[1]) / 2);
+    } else if (shares.size() > 2) {
+      const auto count = static_cast<double>(shares.size());
+      double total = 0;
+      for (const double share : shares) total += share;
+      const double mean = total / count;
+      double squares = 0;
+      for (const double share : shares) squares = squares + (share - mean) * (share - mean);
+      deviation = std::sqrt(squares / count);
+    }
+    return static_cast<std::int64_t>((1 - deviation) * 100.0);
+  }
+
+  /// Any resources. `before` and `after` only lend their memory.
+  static std::int32_t score_of(const CountedColumns& columns, std::size_t row, std::vector<double>& before,
+                               std::vector<double>& after) {
+    before.clear();
+    after.clear();
+    const auto share = [](std::int64_t used, std::int64_t offered) {
+      return std::min(1.0, static_cast<double>(used) / static_cast<double>(offered));
+    };
+    for (std::size_t at = 0; at < columns.size(); ++at) {
+      CountedAmounts amounts;
+      if (!columns.read(at, row, amounts)) continue;
+      before.push_back(share(amounts.used, amounts.offered));
+      after.push_back(share(wrapping_add(amounts.used, amounts.asked), amounts.offered));
+    }
+    return static_cast<std::int32_t>(50 + (50 + balance(after) - balance(before)) / 2);
+  }
+
   static std::int64_t balance(std::int64_t cpu, std::int64_t cpu_capacity, std::int64_t memory,
                               std::int64_t memory_capacity) {
     if (cpu_capacity == 0 || memory_capacity == 0) return 100;  // one share or none deviates from nothing

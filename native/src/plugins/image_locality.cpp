@@ -24,7 +24,6 @@ class ImageLocality final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kImageLocality; }
   [[nodiscard]] std::string_view name() const override { return "ImageLocality"; }
-  [[nodiscard]] std::int32_t weight() const override { return 1; }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask&) const override {
     const Cluster& cluster = cycle.cluster;

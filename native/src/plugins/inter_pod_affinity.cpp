@@ -12,7 +12,6 @@ namespace volsched {
 
 namespace {
 
-constexpr std::int64_t kHardAffinityWeight = 1;  // hardPodAffinityWeight of the default profile
 constexpr std::size_t kViewsMax = 32;
 
 /// What is summed up by label pair.
@@ -41,6 +40,7 @@ struct ResolvedTerm {
 struct AffinityView {
   StringId space;
   LabelSetId labels;
+  std::int64_t hard_weight = 1;  ///< hardPodAffinityWeight of the profile
   std::vector<ResolvedTerm> near, far, preferred;
   std::vector<std::vector<Contribution>> of_kind;
   std::vector<char> is_known_kind;
@@ -126,7 +126,7 @@ const std::vector<Contribution>& contributions(const Cluster& cluster, AffinityV
     }
   };
   add_theirs(kind.terms->anti_affinity, kRefusing, false, 1);
-  add_theirs(kind.terms->affinity, kScore, false, kHardAffinityWeight);
+  if (view.hard_weight > 0) add_theirs(kind.terms->affinity, kScore, false, view.hard_weight);
   add_theirs(kind.terms->preferred_near, kScore, true, 0);
   add_theirs(kind.terms->preferred_far, kScore, true, 0);
   return made;
@@ -157,6 +157,7 @@ const AffinityView& view_of(Cycle& cycle, PluginId id) {
     known = cache.views.emplace(cache.views.begin());
     known->space = cycle.pod.space;
     known->labels = cycle.pod.labels;
+    known->hard_weight = cycle.profile.hard_affinity_weight;
   }
   cache.views.splice(cache.views.begin(), cache.views, known);
   AffinityView& view = cache.views.front();
@@ -193,14 +194,10 @@ class InterPodAffinity final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kInterPodAffinity; }
   [[nodiscard]] std::string_view name() const override { return "InterPodAffinity"; }
-  [[nodiscard]] std::int32_t weight() const override { return 2; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
-    const PodProgram& program = cycle.program;
-    for (const PodTerms* terms :
-         {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
-      if (!terms->error.empty()) return PreFilterStatus::unresolvable("parsing pod: " + terms->error);
-    }
+    if (const std::string error = term_error(cycle.program); !error.empty())
+      return PreFilterStatus::unresolvable("parsing pod: " + error);
     const AffinityView& view = view_of(cycle, id());
     return view.near.empty() && view.far.empty() && view.sums[kRefusing].empty() ? PreFilterStatus::skip()
                                                                                  : PreFilterStatus::success();
@@ -231,6 +228,13 @@ class InterPodAffinity final : public Plugin {
   }
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
+    const PodProgram& program = cycle.program;
+    if (cycle.profile.ignores_preferred_of_existing && program.preferred_near.terms.empty() &&
+        program.preferred_far.terms.empty()) {
+      return {PreScoreStatus::Kind::kSkip, {}};
+    }
+    if (const std::string error = term_error(program); !error.empty())
+      return {PreScoreStatus::Kind::kError, "failed to parse pod: " + error};
     return {view_of(cycle, id()).sums[kScore].empty() ? PreScoreStatus::Kind::kSkip : PreScoreStatus::Kind::kSuccess,
             {}};
   }
@@ -257,6 +261,14 @@ class InterPodAffinity final : public Plugin {
   }
 
  private:
+  static std::string term_error(const PodProgram& program) {
+    for (const PodTerms* terms :
+         {&program.affinity, &program.anti_affinity, &program.preferred_near, &program.preferred_far}) {
+      if (!terms->error.empty()) return terms->error;
+    }
+    return {};
+  }
+
   using Sums = std::unordered_map<std::uint32_t, std::int64_t>;
 
   static void for_pairs(const Cluster& cluster, const Sums& sums, StringId key, NodeMask& nodes) {

@@ -20,17 +20,21 @@ class NodeAffinity final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kNodeAffinity; }
   [[nodiscard]] std::string_view name() const override { return "NodeAffinity"; }
-  [[nodiscard]] std::int32_t weight() const override { return 2; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     const PodProgram& program = cycle.program;
-    if (!program.has_node_selector && !program.has_required_affinity) return PreFilterStatus::skip();
+    if (!program.has_node_selector && !program.has_required_affinity && !cycle.profile.has_added_affinity)
+      return PreFilterStatus::skip();
     if (!program.has_name_set) return PreFilterStatus::success();
     if (program.name_set.empty()) return PreFilterStatus::unresolvable("pod affinity terms conflict");
     return PreFilterStatus::narrow(program.name_set);
   }
 
   void filter(Cycle& cycle) const override {
+    if (cycle.profile.has_added_affinity) {
+      cycle.reject(id(), cycle.cluster.selectors.nodes(cycle.profile.added_affinity).outside(cycle.alive),
+                   Code::kUnresolvable, {"node(s) didn't match scheduler-enforced node affinity"});
+    }
     const auto refuse_outside = [&](SelectorId selector) {
       cycle.reject(id(), cycle.cluster.selectors.nodes(selector).outside(cycle.alive), Code::kUnresolvable,
                    {"node(s) didn't match Pod's node affinity/selector"});
@@ -40,11 +44,16 @@ class NodeAffinity final : public Plugin {
   }
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
-    if (!cycle.program.has_preferred_affinity) return {PreScoreStatus::Kind::kSkip, {}};
+    if (!cycle.program.has_preferred_affinity && cycle.profile.added_preferred.empty())
+      return {PreScoreStatus::Kind::kSkip, {}};
     for (const PreferredTerm& term : cycle.program.preferred) {
       if (term.weight != 0 && !term.error.empty()) return {PreScoreStatus::Kind::kError, term.error};
     }
     return {};
+  }
+
+  [[nodiscard]] PreScoreStatus prepare_score(Cycle& cycle, const NodeMask& feasible) const override {
+    return pre_score(cycle, feasible);
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {
@@ -63,18 +72,22 @@ class NodeAffinity final : public Plugin {
     AffinityCache& cache = cycle.cache<AffinityCache>(id());
     const SelectorIndex& selectors = cycle.cluster.selectors;
     std::vector<std::uint64_t> versions;
-    for (const PreferredTerm& term : cycle.program.preferred) versions.push_back(selectors.version(term.selector));
+    const auto for_terms = [&](const auto& visit) {
+      for (const PreferredTerm& term : cycle.program.preferred) visit(term);
+      for (const PreferredTerm& term : cycle.profile.added_preferred) visit(term);
+    };
+    for_terms([&](const PreferredTerm& term) { versions.push_back(selectors.version(term.selector)); });
     if (cache.versions == versions && cache.raw.size() == cycle.cluster.rows()) return cache;
     cache.versions = std::move(versions);
     cache.raw.assign(cycle.cluster.rows(), 0);
     cache.has_any = false;
-    for (const PreferredTerm& term : cycle.program.preferred) {
-      if (term.weight == 0) continue;
+    for_terms([&](const PreferredTerm& term) {
+      if (term.weight == 0) return;
       selectors.nodes(term.selector).for_each([&](NodeId row) {
         cache.raw[row.index()] += term.weight;
         cache.has_any = true;
       });
-    }
+    });
     return cache;
   }
 };

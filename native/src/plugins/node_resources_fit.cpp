@@ -3,6 +3,8 @@
 // spec/scheduling.md 8.6.
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include "volsched/plugin.hpp"
 #include "volsched/scoring.hpp"
@@ -36,11 +38,22 @@ std::int64_t least_used(std::int64_t requested, std::int64_t capacity) {
   return wrapping_mul(capacity - requested, 100) / capacity;
 }
 
+std::int64_t score_by(const Profile& profile, std::int64_t requested, std::int64_t capacity) {
+  switch (profile.fit_strategy) {
+    case FitStrategy::kLeastAllocated:
+      return least_used(requested, capacity);
+    case FitStrategy::kMostAllocated:
+      return wrapping_mul(std::min(requested, capacity), 100) / capacity;
+    case FitStrategy::kRequestedToCapacityRatio:
+      break;
+  }
+  return score_on_shape(profile.fit_shape, requested > capacity ? 100 : wrapping_mul(requested, 100) / capacity);
+}
+
 class NodeResourcesFit final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kNodeResourcesFit; }
   [[nodiscard]] std::string_view name() const override { return "NodeResourcesFit"; }
-  [[nodiscard]] std::int32_t weight() const override { return 1; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     return cycle.program.usage.scalars.size() > kScalarsMax
@@ -77,7 +90,19 @@ class NodeResourcesFit final : public Plugin {
     return texts;
   }
 
-  static std::uint64_t lacking(const Cycle& cycle, std::size_t row) {
+  /// Bits of the program's scalars that the profile has left out.
+  static std::uint64_t ignored_scalars(const Cycle& cycle) {
+    if (cycle.profile.ignored_resources.empty() && cycle.profile.ignored_groups.empty()) return 0;
+    std::uint64_t ignored = 0;
+    const auto& scalars = cycle.program.usage.scalars;
+    for (std::size_t at = 0; at < scalars.size(); ++at) {
+      const StringId resource = cycle.cluster.resources.scalar_column(scalars[at].first).name;
+      if (cycle.profile.ignores(cycle.cluster.strings.view(resource))) ignored |= 1ULL << (kFirstScalar + at);
+    }
+    return ignored;
+  }
+
+  static std::uint64_t lacking(const Cycle& cycle, std::size_t row, std::uint64_t ignored) {
     const ResourceTable& resources = cycle.cluster.resources;
     const Usage& usage = cycle.program.usage;
     std::uint64_t lacks = resources.pod_count()[row] + 1 > resources.pod_limit()[row] ? kPods : 0;
@@ -90,6 +115,7 @@ class NodeResourcesFit final : public Plugin {
     check(resources.column(ResourceTable::kMemory), usage.memory_bytes, kMemory);
     check(resources.column(ResourceTable::kEphemeral), usage.ephemeral_bytes, kEphemeral);
     for (std::size_t at = 0; at < usage.scalars.size(); ++at) {
+      if ((ignored & (1ULL << (kFirstScalar + at))) != 0) continue;
       check(resources.scalar_column(usage.scalars[at].first), usage.scalars[at].second, 1ULL << (kFirstScalar + at));
     }
     return lacks;
@@ -110,6 +136,25 @@ class NodeResourcesFit final : public Plugin {
     add(resources.column(ResourceTable::kMemory).allocatable[row], resources.scored_memory()[row],
         cycle.program.fit_memory_bytes);
     return weights == 0 ? 0 : static_cast<std::int32_t>(sum / weights);
+  }
+
+  /// Any strategy over any resources.
+  static std::int32_t score_of(const Profile& profile, const CountedColumns& columns, std::size_t row) {
+    std::int64_t sum = 0;
+    std::int64_t weights = 0;
+    for (std::size_t at = 0; at < columns.size(); ++at) {
+      CountedAmounts amounts;
+      if (!columns.read(at, row, amounts)) continue;
+      const std::int64_t score = score_by(profile, wrapping_add(amounts.used, amounts.asked), amounts.offered);
+      // a resource that scores nothing does not pull a ratio's mean down
+      if (profile.fit_strategy == FitStrategy::kRequestedToCapacityRatio && score <= 0) continue;
+      sum += score * columns.weight(at);
+      weights += columns.weight(at);
+    }
+    if (weights == 0) return 0;
+    if (profile.fit_strategy == FitStrategy::kRequestedToCapacityRatio)
+      return static_cast<std::int32_t>(std::round(static_cast<double>(sum) / static_cast<double>(weights)));
+    return static_cast<std::int32_t>(sum / weights);
   }
 
   static void regroup(FitCache& cache, std::size_t row, std::uint64_t lacks, std::size_t rows) {
@@ -133,10 +178,14 @@ class NodeResourcesFit final : public Plugin {
       cache.score.resize(rows, 0);
       for (FitCache::Group& group : cache.groups) group.nodes.resize(rows);
     }
+    const std::uint64_t ignored = ignored_scalars(cycle);
+    std::optional<CountedColumns> columns;
+    if (!cycle.profile.is_default_fit)
+      columns.emplace(cycle, cycle.profile.fit_resources, CountedColumns::Processor::kScored);
     const auto refresh = [&](std::uint32_t row) {
-      const std::uint64_t lacks = lacking(cycle, row);
+      const std::uint64_t lacks = lacking(cycle, row, ignored);
       if (lacks != cache.lacks[row]) regroup(cache, row, lacks, rows);
-      cache.score[row] = score_of(cycle, row);
+      cache.score[row] = columns ? score_of(cycle.profile, *columns, row) : score_of(cycle, row);
     };
     if (!cycle.cluster.resources.log().replay(cache.cursor, refresh)) {
       for (std::uint32_t row = 0; row < rows; ++row) refresh(row);

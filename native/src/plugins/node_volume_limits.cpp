@@ -72,7 +72,7 @@ class NodeVolumeLimits final : public Plugin {
       return;
     }
     if (!wanted.error.empty()) {
-      cycle.fail(id(), with_csi_node, wanted.error);
+      cycle.fail(name(), with_csi_node, wanted.error);
       return;
     }
     if (wanted.keys.empty()) return;
@@ -118,7 +118,7 @@ class NodeVolumeLimits final : public Plugin {
       if (!has_limit) return;
       NodeMask one(cycle.cluster.rows());
       one.set(row);
-      cycle.fail(id(), one, cycle.cluster.strings.str(node.attach_error));
+      cycle.fail(name(), one, cycle.cluster.strings.str(node.attach_error));
     });
   }
 

@@ -139,8 +139,14 @@ SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
   Cluster& cluster = cycle.cluster;
   const bool has_own = !cycle.program.spread.empty();
   Term default_selector;
+  const Profile& profile = cycle.profile;
   if (!has_own) {
-    if (mode == SpreadMode::kHard) return nullptr;
+    const auto& defaults = profile.spread_defaults;
+    const bool has_default = profile.has_system_spread
+                                 ? mode == SpreadMode::kSoft
+                                 : std::any_of(defaults.begin(), defaults.end(),
+                                               [&](const SpreadConstraint& one) { return one.mode == mode; });
+    if (!has_default) return nullptr;
     default_selector =
         cluster.workloads.default_selector(cycle.pod.space, cluster.label_sets.at(cycle.pod.labels), cycle.pod.owner);
     if (default_selector.empty()) return nullptr;
@@ -157,11 +163,20 @@ SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
   made.mode = mode;
   made.space = cycle.pod.space;
   made.default_selector = default_selector;
-  made.require_all = has_own;
+  // The system's constraints let a node without a zone take part; anybody else's mean what they say.
+  made.require_all = has_own || !profile.has_system_spread;
   for (const SpreadConstraint& constraint : cycle.program.spread) {
     if (constraint.mode == mode) made.columns.emplace_back().constraint = constraint;
   }
-  if (!has_own) {
+  if (!has_own && !profile.has_system_spread) {
+    for (const SpreadConstraint& constraint : profile.spread_defaults) {
+      if (constraint.mode != mode) continue;
+      SpreadConstraint& taken = made.columns.emplace_back().constraint;
+      taken = constraint;
+      taken.is_nil = false;
+      taken.selector = {default_selector, {}};
+    }
+  } else if (!has_own) {
     for (const auto& [key, max_skew] : {std::pair{kHostname, 3}, std::pair{kZone, 5}}) {
       SpreadConstraint& constraint = made.columns.emplace_back().constraint;
       constraint.topology_key = cluster.strings.intern(key);
@@ -183,7 +198,6 @@ class PodTopologySpread final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kPodTopologySpread; }
   [[nodiscard]] std::string_view name() const override { return "PodTopologySpread"; }
-  [[nodiscard]] std::int32_t weight() const override { return 2; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     if (const std::string error = selector_error(cycle.program, SpreadMode::kHard); !error.empty()) {
@@ -191,6 +205,9 @@ class PodTopologySpread final : public Plugin {
                                     error);
     }
     const auto& spread = cycle.program.spread;
+    if (spread.empty()) {
+      return set_for(cycle, id(), SpreadMode::kHard) == nullptr ? PreFilterStatus::skip() : PreFilterStatus::success();
+    }
     const bool has_hard = std::any_of(spread.begin(), spread.end(),
                                       [](const SpreadConstraint& one) { return one.mode == SpreadMode::kHard; });
     return has_hard ? PreFilterStatus::success() : PreFilterStatus::skip();

@@ -21,7 +21,6 @@ class TaintToleration final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kTaintToleration; }
   [[nodiscard]] std::string_view name() const override { return "TaintToleration"; }
-  [[nodiscard]] std::int32_t weight() const override { return 3; }
 
   void filter(Cycle& cycle) const override {
     cycle.reject(id(), refreshed(cycle).untolerated, Code::kUnresolvable, {"node(s) had untolerated taint(s)"});

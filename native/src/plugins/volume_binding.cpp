@@ -135,7 +135,6 @@ class VolumeBinding final : public Plugin {
  public:
   [[nodiscard]] PluginId id() const override { return PluginId::kVolumeBinding; }
   [[nodiscard]] std::string_view name() const override { return "VolumeBinding"; }
-  [[nodiscard]] std::int32_t weight() const override { return 1; }
 
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     cycle.volume_state = {};
@@ -242,7 +241,7 @@ class VolumeBinding final : public Plugin {
         const NodeSet* migrated = cluster.migrated(volume.plugin);
         if (migrated != nullptr) {
           const NodeMask failing = migrated->within(undecided);
-          cycle.fail(id(), failing, "could not translate pv: " + cluster.strings.str(volume.translation_error));
+          cycle.fail(name(), failing, "could not translate pv: " + cluster.strings.str(volume.translation_error));
           undecided -= failing;
         }
       }
@@ -266,7 +265,7 @@ class VolumeBinding final : public Plugin {
     }
     if (open.none()) return;
     if (!state.selector_error.empty()) {
-      cycle.fail(id(), open, state.selector_error);
+      cycle.fail(name(), open, state.selector_error);
       return;
     }
     ensure_columns(cycle);
@@ -333,19 +332,36 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
       fill.capacity_bytes = cluster.capacities.at(step.capacity).capacity_bytes;
     }
   }
-  return fills.score();
+  return cycle.profile.is_default_volume_shape ? fills.score() : fills.score(cycle.profile.volume_shape);
+}
+
+/// A column of scores by the default shape, which is 100 less the percentage used, as the profile's shape has them.
+/// Only for nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
+ScoreColumn reshaped(Cycle& cycle, const std::vector<std::int32_t>& column, const NodeMask& feasible) {
+  if (cycle.profile.is_default_volume_shape) return {column.data(), 0};
+  std::array<std::int32_t, 101> by_default_score{};
+  for (std::int64_t used = 0; used <= 100; ++used) {
+    const auto score = static_cast<std::int32_t>(score_on_shape(cycle.profile.volume_shape, used));
+    by_default_score[static_cast<std::size_t>(100 - used)] = score;
+  }
+  std::vector<std::int32_t>& result = cycle.scratch.take(column.size());
+  feasible.for_each(
+      [&](NodeId row) { result[row.index()] = by_default_score[static_cast<std::size_t>(column[row.index()])]; });
+  return {result.data(), 0};
 }
 
 ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   VolumeState& state = cycle.volume_state;
-  if (state.annotated.empty() && state.matches.empty()) return {};
+  if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return {};
   ensure_columns(cycle);
   // One column covers every feasible node: it has the scores.
   if (!state.is_exact && state.annotated.empty()) {
     const MatchColumn* column = state.matches.front().column;
     const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(),
                                             [&](const auto& match) { return match.column == column; });
-    if (column != nullptr && is_only_column && feasible.is_subset_of(column->any)) return {column->score.data(), 0};
+    const bool has_means = !cycle.profile.is_default_volume_shape && state.matches.size() > 1;
+    if (column != nullptr && is_only_column && !has_means && feasible.is_subset_of(column->any))
+      return reshaped(cycle, column->score, feasible);
   }
   const bool matches_none =
       !state.is_exact && std::none_of(state.matches.begin(), state.matches.end(),
@@ -356,7 +372,7 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
     const bool tracks_none = std::none_of(provisioned.begin(), provisioned.end(),
                                           [&](ClaimId claim) { return pools_for(cycle, claim) != nullptr; });
     if (tracks_none) return {};
-    if (provisioned.size() == 1) return {pools_for(cycle, provisioned.front())->score.data(), 0};
+    if (provisioned.size() == 1) return reshaped(cycle, pools_for(cycle, provisioned.front())->score, feasible);
   }
   std::vector<std::int32_t>& column = cycle.scratch.take(cycle.cluster.rows());
   feasible.for_each([&](NodeId row) { column[row.index()] = exact_score(cycle, row); });
@@ -368,7 +384,7 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
 Plan volume_plan(Cycle& cycle, NodeId row) {
   VolumeState& state = cycle.volume_state;
   Plan plan;
-  if (state.annotated.empty() && state.matches.empty()) return plan;
+  if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return plan;
   ensure_columns(cycle);
   const Cluster& cluster = cycle.cluster;
   const auto provision = [&](ClaimId id) {

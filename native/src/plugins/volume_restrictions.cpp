@@ -27,12 +27,15 @@ class VolumeRestrictions final : public Plugin {
                                                                        : PreFilterStatus::success();
   }
 
+  void filter_unprepared(Cycle& cycle) const override {
+    if (cycle.program.disks.empty()) return;
+    NodeMask taken(cycle.cluster.rows());
+    for (const InlineDisk& disk : cycle.program.disks) cycle.cluster.disks.add_conflicts(disk, taken);
+    cycle.reject(id(), taken, Code::kUnschedulable, {"node(s) had no available disk"});
+  }
+
   void filter(Cycle& cycle) const override {
-    if (!cycle.program.disks.empty()) {
-      NodeMask taken(cycle.cluster.rows());
-      for (const InlineDisk& disk : cycle.program.disks) cycle.cluster.disks.add_conflicts(disk, taken);
-      cycle.reject(id(), taken, Code::kUnschedulable, {"node(s) had no available disk"});
-    }
+    filter_unprepared(cycle);
     if (cycle.one_pod_conflicts > 0) {
       cycle.reject_all(id(), Code::kUnschedulable,
                        {"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already "

@@ -22,6 +22,7 @@ class VolumeZone final : public Plugin {
   [[nodiscard]] PreFilterStatus pre_filter(Cycle& cycle) const override {
     Cluster& cluster = cycle.cluster;
     cycle.zone_selectors.clear();
+    cycle.has_zones = true;
     for (const ClaimUse& use : cycle.pod.claims) {
       if (use.is_ephemeral) continue;
       const Claim& claim = cluster.claims.at(use.claim);
@@ -58,6 +59,13 @@ class VolumeZone final : public Plugin {
   }
 
   void filter(Cycle& cycle) const override {
+    if (!cycle.has_zones) {  // in a profile without its pre_filter
+      PreFilterStatus status = pre_filter(cycle);
+      if (status.kind == PreFilterStatus::Kind::kUnresolvable) {
+        cycle.reject_all(id(), Code::kUnresolvable, {std::move(status.text)});
+        return;
+      }
+    }
     for (const SelectorId selector : cycle.zone_selectors) {
       cycle.reject(id(), cycle.cluster.selectors.nodes(selector).outside(cycle.alive), Code::kUnresolvable,
                    {"node(s) had no available volume zone"});

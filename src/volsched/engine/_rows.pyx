@@ -567,6 +567,10 @@ def program_row(pod):
     else:
         for _ in range(5):
             to.u32(0)
+    if spec.resources is not None:
+        writer = rows.Writer()
+        rows.put_fit_scalars(writer, pod)
+        to.raw(writer.done())
     return to.done()
 
 

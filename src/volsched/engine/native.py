@@ -3,8 +3,8 @@
     object ──_rows──> packed row ──_core──> columns        pod ──_rows──> program row + instance row ──_core──> Decision
 
 Encoding walks the object once; everything after that is native, and the interpreter is free while a decision is made. Node names, dicts and
-tuples are built only when a Decision is read. With plugins of one's own the filters and the choice are two native calls and the plugins
-run between them (`volsched.engine.plugin`).
+tuples are built only when a Decision is read. With plugins of one's own (`volsched.engine.plugin`) the native plugins are called one by one and
+the others run between them, where the profile has them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from volsched.api.kinds import Object, key_of
 from volsched.engine import _core, _rows
 from volsched.engine import decision as protocol
 from volsched.engine.decision import Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
-from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray, run_filters, run_scores
-from volsched.engine.profile import EngineProfile, default_profile
-from volsched.errors import EngineError
+from volsched.engine.chain import Arrangement, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores
+from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray
+from volsched.engine.profile import DEFAULT_PROFILE, EngineProfile
+from volsched.engine.profile_row import profile_row
+from volsched.errors import EngineError, PluginError
 from volsched.rules.volumes import pod_terminated
 
 _NO_PLAN: Final = VolumePlan((), ())
@@ -45,11 +47,12 @@ class FilterResult(NamedTuple):
 class NativeDecision:
     """A decision of the native engine; see `volsched.engine.decision.Decision`."""
 
-    __slots__ = ("_core", "_pod")
+    __slots__ = ("_core", "_pod", "_unscored")
 
-    def __init__(self, core: _core.Decision, pod: Pod) -> None:
+    def __init__(self, core: _core.Decision, pod: Pod, unscored: str | None = None) -> None:
         self._core = core
         self._pod = pod
+        self._unscored = unscored  # why an own plugin could not score
 
     @property
     def pod(self) -> Pod:
@@ -83,13 +86,21 @@ class NativeDecision:
             for node, found in self._core.rejected().items()
         }
 
+    def _check_scored(self) -> None:
+        if self._unscored is not None:
+            raise EngineError(self._unscored)
+
     def scores(self) -> dict[str, dict[str, int]]:
+        """Raises EngineError when scoring failed and the one feasible node was taken without it."""
+        self._check_scored()
         return self._core.scores()
 
     def totals(self) -> dict[str, int]:
+        self._check_scored()
         return self._core.totals()
 
     def best(self) -> list[str]:
+        self._check_scored()
         return self._core.best()
 
     def volumes(self, node: str) -> VolumePlan:
@@ -133,14 +144,112 @@ class NativeAssumption:
         return _plan(self._core.plan)
 
 
+def _searched(
+    search: _core.Search, cycle: CycleView, pod: Pod, profile: EngineProfile, arrangement: Arrangement
+) -> _core.Decision:
+    """PreFilter and Filter with own plugins between the native ones."""
+    error: str | None = None
+    skipped: set[str] = set()
+    go_on = bool(cycle.node_names)
+    for place, step in enumerate(arrangement.pre_filters if go_on else ()):
+        if step.own is None:
+            go_on = search.pre_filter_at(place)
+        else:
+            try:
+                answer = ask_pre_filter(step, cycle, pod)
+            except PluginError as failure:
+                error, go_on = f'running PreFilter plugin "{step.name}": {failure}', False
+            else:
+                if answer.skip:
+                    skipped.add(step.name)
+                elif answer.reason is not None:
+                    go_on = search.refuse(step.name, answer.reason, answer.resolvable)
+                elif answer.nodes is not None:
+                    go_on = search.restrict(step.name, answer.nodes)
+        if not go_on:
+            break
+    if not (go_on and search.end_pre_filters()):
+        decision = search.end()
+        if error is not None:
+            decision.fail(error)
+        return decision
+    places = {name: place for place, name in enumerate(profile.filters)}
+    for step in arrangement.filters:
+        if step.own is None:
+            search.filter_at(places[step.name])
+        elif step.name not in skipped and (alive := search.alive()).any():
+            try:
+                for verdict in ask_filter(step, cycle, pod, alive):
+                    search.reject(verdict.keep, step.name, verdict.reason, verdict.resolvable)
+            except PluginError as failure:
+                search.fail(step.name, str(failure))
+    search.visit(arrangement.takes_first)
+    decision = search.end()
+    for step in arrangement.late:
+        if decision.error is not None or not (found := decision.feasible_mask()).any():
+            break
+        try:
+            for verdict in ask_filter(step, cycle, pod, found):
+                decision.narrow(verdict.keep, step.name, verdict.reason, verdict.resolvable)
+        except PluginError as failure:
+            decision.fail(str(failure))
+    return decision
+
+
+def _chosen(decision: _core.Decision, cycle: CycleView, pod: Pod, arrangement: Arrangement) -> str | None:
+    """Own scores, then the choice; answers why an own plugin could not score."""
+    if decision.error is not None or decision.prefilter is not None or not decision.feasible_count:
+        return None
+    failure = _score_own(decision, cycle, pod, arrangement)
+    if failure is None:
+        decision.choose()
+        return None
+    native = decision.score_failure()
+    text = native[2] if native is not None and native[:2] < failure[:2] else failure[2]
+    if decision.feasible_count == 1:
+        decision.choose()  # a node that is alone needs no scores
+    else:
+        decision.fail(text)
+    return text
+
+
+def _score_own(decision: _core.Decision, cycle: CycleView, pod: Pod, arrangement: Arrangement) -> tuple[bool, int, str] | None:
+    """Own PreScore and Score; the first failure as (in Score, place there, text)."""
+    idle: set[str] = set()
+    for place, step in enumerate(arrangement.pre_scores):
+        if step.own is not None:
+            try:
+                if not ask_pre_score(step, cycle, pod, decision.feasible_mask()):
+                    idle.add(step.name)
+            except PluginError as failure:
+                return False, place, f'running PreScore plugin "{step.name}": {failure}'
+    for place, step in enumerate(arrangement.scores):
+        if step.own is not None and step.name not in idle:
+            try:
+                scores = ask_scores(step, cycle, pod, decision.feasible_mask())
+            except PluginError as failure:
+                return True, place, str(failure)
+            decision.add_scores(step.name, step.weight, scores)
+    return None
+
+
 class Engine:
-    """A cluster in native columns and the default profile over it.
+    """A cluster in native columns and profiles over it.
 
     tie_break: among nodes of equal total, `first` in upstream's node order, smallest `name`, `random` from `seed`, or `kube`, upstream's
     heap walk. percentage_of_nodes_to_score: 100 looks at every node; less stops early as upstream does; 0 is upstream's adaptive share.
+    profile: the plugins and their arguments, upstream's default profile unless given.
     """
 
-    def __init__(self, tie_break: TieBreak = "first", seed: int = 0, percentage_of_nodes_to_score: int = 100) -> None:
+    def __init__(
+        self,
+        tie_break: TieBreak = "first",
+        seed: int = 0,
+        percentage_of_nodes_to_score: int = 100,
+        profile: EngineProfile | None = None,
+    ) -> None:
+        self._profile = profile or DEFAULT_PROFILE
+        self._compiled: list[tuple[EngineProfile, _core.Profile]] = []
         self._adopt(_core.Engine(tie_break, seed, percentage_of_nodes_to_score))
 
     def _adopt(self, core: _core.Engine) -> None:
@@ -211,36 +320,52 @@ class Engine:
         profile: EngineProfile | None = None,
         state: CycleState | None = None,
     ) -> NativeDecision:
-        """Run the default profile, and after it the `plugins`, for a pending pod; `only` restricts it to these nodes."""
-        if profile is not None and profile != default_profile():
-            raise EngineError("the native engine runs the default profile alone; use the reference engine for another")
+        """Run a profile, and the `plugins` in it, for a pending pod; see `SchedulingEngine.decide`."""
+        used = profile or self._profile
         program, instance = _rows.program_row(pod), _rows.instance_row(pod)
         restricted = None if only is None else list(only)
-        if not plugins:
-            return NativeDecision(self._core.decide(program, instance, restricted), pod)
-        decision = self._core.filter(program, instance, restricted)
-        if decision.error is None and decision.prefilter is None:
-            cycle = CycleView(self._core, decision, state)
-            run_filters(cycle, decision, pod, plugins)
-            run_scores(cycle, decision, pod, plugins)
-            decision.choose()
-        return NativeDecision(decision, pod)
+        if not plugins and not used.names_own:
+            return NativeDecision(self._core.decide(program, instance, restricted, self._handle(used)), pod)
+        arrangement = arrange(used, plugins)
+        search = _core.Search(self._core, program, instance, restricted, self._handle(used))
+        cycle = CycleView(self._core, search, state)
+        decision = _searched(search, cycle, pod, used, arrangement)
+        unscored = _chosen(decision, cycle, pod, arrangement)
+        return NativeDecision(decision, pod, unscored)
 
-    def filter(self, pod: Pod, *, only: Sequence[str] | None = None) -> FilterResult:
-        """The filters alone, for a scheduler of one's own. Raises EngineError when a filter cannot decide."""
-        decision = NativeDecision(
-            self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None if only is None else list(only)), pod
-        )
+    def _handle(self, profile: EngineProfile) -> _core.Profile | None:
+        """The profile as the native engine knows it, None for the default one. Compiled when it is first met."""
+        if profile is DEFAULT_PROFILE:
+            return None
+        for known, handle in self._compiled:
+            if known is profile:
+                return handle
+        if profile == DEFAULT_PROFILE:
+            return None
+        for known, handle in self._compiled:
+            if known == profile:
+                return handle
+        handle = self._core.profile(profile_row(profile))
+        self._compiled.append((profile, handle))
+        return handle
+
+    def _filtered(self, pod: Pod, only: Sequence[str] | None, profile: EngineProfile | None) -> _core.Decision:
+        """The built-in filters alone. Raises EngineError when one cannot decide."""
+        restricted = None if only is None else list(only)
+        handle = self._handle(profile or self._profile)
+        decision = self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), restricted, handle)
         if decision.error is not None:
             raise EngineError(decision.error)
+        return decision
+
+    def filter(self, pod: Pod, *, only: Sequence[str] | None = None, profile: EngineProfile | None = None) -> FilterResult:
+        """The built-in filters alone, for a scheduler of one's own. Raises EngineError when a filter cannot decide."""
+        decision = NativeDecision(self._filtered(pod, only, profile), pod)
         return FilterResult(decision.mask(), decision.rejected(), decision.prefilter)
 
-    def score(self, pod: Pod) -> IntArray:
+    def score(self, pod: Pod, *, profile: EngineProfile | None = None) -> IntArray:
         """int64, (nodes,), in the order of `node_names()`: the total score of each feasible node, -1 for the others."""
-        decision = self._core.filter(_rows.program_row(pod), _rows.instance_row(pod), None)
-        if decision.error is not None:
-            raise EngineError(decision.error)
-        return decision.total_column()
+        return self._filtered(pod, None, profile).total_column()
 
     def assume(self, decision: protocol.Decision, node: str | None = None) -> NativeAssumption:
         """Count the pod on a node; see `SchedulingEngine.assume`."""
@@ -278,6 +403,8 @@ class Engine:
     def fork(self) -> Engine:
         """An independent copy for what-if questions."""
         copy = Engine.__new__(Engine)
+        copy._profile = self._profile
+        copy._compiled = list(self._compiled)  # names and selectors have the same numbers in a copy
         copy._adopt(self._core.fork())
         return copy
 

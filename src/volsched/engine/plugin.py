@@ -14,16 +14,13 @@ What has to be remembered from one call to another belongs in `cycle.state`, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from lightkube.models.core_v1 import Pod
 from numpy.typing import NDArray
 
 from volsched.errors import EngineError
-
-if TYPE_CHECKING:
-    from volsched.engine import _core
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -246,42 +243,3 @@ class PerNodePlugin:
             for node in np.flatnonzero(nodes):
                 scores[node] = self._score(cycle, pod, int(node))
         return scores
-
-
-def _checked(array: object, dtype: type[Any], nodes: int, what: str) -> NDArray[Any]:
-    """An answer as a contiguous array. Raises EngineError with what is wrong about it."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(dtype) or array.shape != (nodes,):
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise EngineError(f"{what} must be a {np.dtype(dtype)} array of shape ({nodes},), not {found}")
-    return np.ascontiguousarray(array)
-
-
-def run_filters(cycle: CycleView, decision: _core.Decision, pod: Pod, plugins: Sequence[ArrayPlugin]) -> None:
-    """Let the plugins refuse the pod, then nodes, in order."""
-    for plugin in plugins:
-        pre_filter = getattr(plugin, "pre_filter", None)
-        refusal = pre_filter(cycle, pod) if pre_filter is not None else None
-        if refusal is not None:
-            decision.refuse(plugin.name, str(refusal), False)
-            return
-    for plugin in plugins:
-        judge = getattr(plugin, "filter", None)
-        if judge is None:
-            continue
-        nodes = decision.feasible_mask()
-        nodes.flags.writeable = False
-        verdict = judge(cycle, pod, nodes)
-        keep = _checked(verdict.keep, np.bool_, len(cycle.node_names), f"keep of plugin {plugin.name}")
-        decision.narrow(keep, plugin.name, verdict.reason, verdict.resolvable)
-
-
-def run_scores(cycle: CycleView, decision: _core.Decision, pod: Pod, plugins: Sequence[ArrayPlugin]) -> None:
-    """Add the plugins' scores to the decision."""
-    for plugin in plugins:
-        rate = getattr(plugin, "score", None)
-        if rate is None:
-            continue
-        nodes = decision.feasible_mask()
-        nodes.flags.writeable = False
-        scores = _checked(rate(cycle, pod, nodes), np.int64, len(cycle.node_names), f"scores of plugin {plugin.name}")
-        decision.add_scores(plugin.name, int(getattr(plugin, "weight", 1)), scores)

@@ -46,6 +46,7 @@ class ScoreWeight(NamedTuple):
     weight: int = 1
 
 
+WEIGHTS_MAX: Final = 1_000_000  # of all plugins together, so that totals stay 32-bit integers
 CPU_AND_MEMORY: Final = (ResourceWeight("cpu"), ResourceWeight("memory"))
 EMPTIER_IS_BETTER: Final = (ShapePoint(0, 10), ShapePoint(100, 0))
 
@@ -178,6 +179,8 @@ class EngineProfile:
         for name, weight in weights:
             if weight < 1:
                 raise EngineError(f"{name} has weight {weight}; weights are at least 1")
+        if sum(item.weight for item in self.scores) > WEIGHTS_MAX:
+            raise EngineError(f"the weights of a profile's scores add up to more than {WEIGHTS_MAX}")
         if not self.fit.resources or not self.balanced:
             raise EngineError("a profile's resources to score by must not be empty")
         _check_shape("volume_shape", self.volume_shape)
@@ -191,6 +194,11 @@ class EngineProfile:
     def names(self) -> frozenset[str]:
         """Every plugin named at some point."""
         return frozenset((*self.pre_filters, *self.filters, *self.pre_scores, *(item.name for item in self.scores)))
+
+    @cached_property
+    def names_own(self) -> bool:
+        """Whether some of them are not built in."""
+        return not self.names <= BUILT_IN
 
     def weight(self, plugin: str) -> int:
         """The weight of a plugin's scores, 0 when it does not score."""

@@ -14,7 +14,7 @@ them to it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
@@ -29,8 +29,10 @@ from lightkube.models.core_v1 import (
     PersistentVolumeClaim,
     Pod,
     PodAffinityTerm,
+    PreferredSchedulingTerm,
     ReplicationController,
     Service,
+    TopologySpreadConstraint,
     Volume,
 )
 from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement, OwnerReference
@@ -164,7 +166,8 @@ def _term(to: Writer, term: NodeSelectorTerm) -> None:
     _requirements(to, term.matchFields)
 
 
-def _node_selector(to: Writer, selector: NodeSelector) -> None:
+def put_node_selector(to: Writer, selector: NodeSelector) -> None:
+    """The terms of a node selector."""
     terms = selector.nodeSelectorTerms or []
     to.u32(len(terms))
     for term in terms:
@@ -174,7 +177,7 @@ def _node_selector(to: Writer, selector: NodeSelector) -> None:
 def _optional_node_selector(to: Writer, selector: NodeSelector | None) -> None:
     to.flag(selector is not None)
     if selector is not None:
-        _node_selector(to, selector)
+        put_node_selector(to, selector)
 
 
 def _label_selector(to: Writer, selector: LabelSelector | None, *, also: Mapping[str, str] | None = None) -> None:
@@ -482,10 +485,15 @@ def _affinity(to: Writer, pod: Pod) -> None:
     preferred = affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else None
     to.flag(preferred is not None)
     if preferred is not None:
-        to.u32(len(preferred))
-        for item in preferred:
-            to.i64(item.weight)
-            _term(to, item.preference)
+        put_preferred_terms(to, preferred)
+
+
+def put_preferred_terms(to: Writer, terms: Sequence[PreferredSchedulingTerm]) -> None:
+    """Preferred node affinity."""
+    to.u32(len(terms))
+    for item in terms:
+        to.i64(item.weight)
+        _term(to, item.preference)
 
 
 def _is_sidecar(container: Container) -> bool:
@@ -575,9 +583,11 @@ def _disks(to: Writer, volumes: list[Volume]) -> None:
 
 
 def _spread(to: Writer, pod: Pod) -> None:
+    put_spread(to, (pod.spec.topologySpreadConstraints if pod.spec else None) or [], labels_of(pod))
+
+
+def put_spread(to: Writer, constraints: Sequence[TopologySpreadConstraint], labels: Mapping[str, str]) -> None:
     """Topology spread constraints. Labels named by `matchLabelKeys` go into the selector: pods that differ in them are of two templates."""
-    constraints = (pod.spec.topologySpreadConstraints if pod.spec else None) or []
-    labels = labels_of(pod)
     to.u32(len(constraints))
     for item in constraints:
         to.text(item.topologyKey)
@@ -635,7 +645,18 @@ def program_row(pod: Pod) -> bytes:
     _disks(to, volumes)
     _spread(to, pod)
     _pod_terms(to, pod)
+    put_fit_scalars(to, pod)
     return to.done()
+
+
+def put_fit_scalars(to: Writer, pod: Pod) -> None:
+    """Ends a program where scoring by free resources counts other scalars than the filter: huge pages that are stated for the whole pod."""
+    if pod.spec is None or pod.spec.resources is None:
+        return
+    as_new = replace(pod, status=None)
+    scored = incoming_scoring_requests(as_new).scalars
+    if scored != placed_requests(as_new).scalars:
+        to.amounts(scored)
 
 
 def _owner(to: Writer, owners: list[OwnerReference] | None) -> None:
