@@ -11,6 +11,12 @@ std::string Cluster::digest() {
   std::vector<std::string> lines;
   const auto name = [&](StringId id) { return id.valid() ? strings.str(id) : std::string("-"); };
   const auto number = [](std::int64_t value) { return std::string(" ").append(std::to_string(value)); };
+  const auto held_text = [&](const PoolHold& hold) {
+    std::string text = " holds";
+    text += number(hold.bytes);
+    for (const CapacityId pool : hold.pools) text.append(" ").append(pool_key(pool));
+    return text;
+  };
   for (std::size_t at = 0; at < nodes_.size(); ++at) {
     const NodeRow& node = nodes_[at];
     const NodeId row(at);
@@ -56,6 +62,7 @@ std::string Cluster::digest() {
                        number(static_cast<std::int64_t>(claims.users(id).size()));
     if (claim.volume.valid()) line += " volume " + name(volumes.at(claim.volume).name);
     if (claim.has_selected_node) line += " selected " + name(claim.selected_node);
+    if (const PoolHold* hold = hold_of(id)) line += held_text(*hold);
     lines.push_back(std::move(line));
   }
   for (std::size_t at = 0; at < volumes.size(); ++at) {
@@ -63,6 +70,8 @@ std::string Cluster::digest() {
     if (!volume.exists) continue;
     std::string line = "volume " + name(volume.name) + " " + name(volume.phase);
     if (volume.claim.valid()) line += " for " + claim_key(volume.claim) + " " + name(volume.claim_uid);
+    const auto hold = volume_holds_.find(static_cast<std::uint32_t>(at));
+    if (hold != volume_holds_.end()) line += held_text(hold->second);
     lines.push_back(std::move(line));
   }
   std::sort(lines.begin(), lines.end());
@@ -78,6 +87,16 @@ std::string Cluster::validate() {
         volumes.validate(selectors, label_sets, strings, rows()), capacities.validate(selectors, strings, rows()),
         node_ids_.validate(), pod_ids_.validate(), unschedulable_.validate(), kinds.validate()}) {
     if (!problem.empty()) return problem;
+  }
+  std::vector<Int128> held(capacities.size(), 0);
+  for (const Holds* holds : {&claim_holds_, &volume_holds_}) {
+    for (const auto& [holder, hold] : *holds) {
+      for (const CapacityId pool : hold.pools) held[pool.index()] += hold.bytes;
+    }
+  }
+  for (std::size_t pool = 0; pool < held.size(); ++pool) {
+    if (held[pool] != capacities.held(CapacityId(pool)))
+      return "Cluster: what is held in pool " + pool_key(CapacityId(pool)) + " is not the sum of its holders";
   }
   std::vector<std::int64_t> pods_on(nodes_.size(), 0);
   std::vector<std::int64_t> cpu_on(nodes_.size(), 0);

@@ -275,12 +275,17 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
   const StringId node_name = nodes_[row.index()].name;
   for (const BindStep& step : plan.provision) {
     Claim& claim = claims.edit(step.claim);
-    if (claim.has_selected_node && claim.selected_node == node_name) continue;
+    const PoolHold* hold = hold_of(step.claim);
+    const bool holds_alike = step.holds.empty() || (hold != nullptr && hold->pools == step.holds);
+    if (claim.has_selected_node && claim.selected_node == node_name && holds_alike) continue;
+    std::vector<CapacityId> held = hold == nullptr ? std::vector<CapacityId>() : hold->pools;
     assumed_claims_
-        .try_emplace(step.claim.value(), AssumedClaim{state.id, claim.has_selected_node, claim.selected_node})
+        .try_emplace(step.claim.value(),
+                     AssumedClaim{state.id, claim.has_selected_node, claim.selected_node, std::move(held)})
         .first->second.assumption = state.id;
     claim.has_selected_node = true;
     claim.selected_node = node_name;
+    if (!holds_alike) set_hold(claim_holds_, step.claim.value(), step.holds, claim.request_bytes);
     state.claims.push_back(step.claim);
   }
   PodId id(pods_.size());
@@ -310,6 +315,7 @@ void Cluster::forget(const AssumedState& state) {
     Claim& claim = claims.edit(id);
     claim.has_selected_node = known->second.has_selected_node;
     claim.selected_node = known->second.selected_node;
+    set_hold(claim_holds_, id.value(), std::move(known->second.held), claim.request_bytes);
     assumed_claims_.erase(known);
   }
   for (const VolumeId id : state.volumes) {

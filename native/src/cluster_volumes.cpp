@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "volsched/cluster.hpp"
+#include "volsched/error.hpp"
 #include "volsched/row_reader.hpp"
 
 namespace volsched {
@@ -98,6 +99,7 @@ void Cluster::put_volume(std::string_view bytes) {
       read.translation_error = strings.intern(reader.text());
     }
   }
+  std::vector<CapacityId> held = read_pools(reader);
   reader.finish();
 
   const VolumeId id = volumes.slot(name);
@@ -117,6 +119,7 @@ void Cluster::put_volume(std::string_view bytes) {
   const bool is_attached_alike = old.exists && old.source == read.source && old.driver == read.driver &&
                                  old.handle == read.handle && old.translation_error == read.translation_error;
   volumes.put(id, read, selectors, strings, rows());
+  set_hold(volume_holds_, id.value(), std::move(held), read.capacity_bytes);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -127,6 +130,7 @@ void Cluster::remove_volume(std::string_view name) {
   if (!id.valid() || !volumes.at(id).exists) return;
   assumed_volumes_.erase(id.value());
   volumes.erase(id, strings);
+  set_hold(volume_holds_, id.value(), {}, 0);
   stale_users_of(id);
   bump();
 }
@@ -157,6 +161,7 @@ void Cluster::put_claim(std::string_view bytes) {
   read.is_lost = reader.flag();
   read.is_deleting = reader.flag();
   read.owner_uid = strings.intern(reader.text());
+  std::vector<CapacityId> held = read_pools(reader);
   reader.finish();
   read.shape = volumes.shape({read.storage_class, read.request, read.request_bytes, read.access_modes, read.volume_mode,
                               read.attributes_class, read.selector});
@@ -169,6 +174,9 @@ void Cluster::put_claim(std::string_view bytes) {
     if (stored.exists && stored.version == read.version) {
       assumed->second.has_selected_node = read.has_selected_node;
       assumed->second.selected_node = read.selected_node;
+      assumed->second.held = std::move(held);
+      const PoolHold* now = hold_of(id);
+      held = now == nullptr ? std::vector<CapacityId>() : now->pools;
       read.has_selected_node = stored.has_selected_node;
       read.selected_node = stored.selected_node;
     } else {
@@ -186,6 +194,7 @@ void Cluster::put_claim(std::string_view bytes) {
     }
   }
   stored = read;
+  set_hold(claim_holds_, id.value(), std::move(held), read.request_bytes);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -202,6 +211,7 @@ void Cluster::remove_claim(std::string_view space, std::string_view name) {
   stored = Claim{};
   stored.space = space_id;
   stored.name = name_id;
+  set_hold(claim_holds_, id.value(), {}, 0);
   stale_users_of(id);
   bump();
 }
@@ -223,6 +233,7 @@ void Cluster::put_class(std::string_view bytes) {
               : mode == 2 ? BindingMode::kWaitForFirstConsumer
                           : BindingMode::kImmediate;
   read.allowed = selectors.intern(read_allowed_topologies(reader, strings), labels, strings);
+  read.shared_capacity = strings.intern(reader.text());
   reader.finish();
   read.exists = true;
   StorageClass& stored = classes.edit(id);
@@ -260,14 +271,11 @@ void Cluster::put_capacity(std::string_view bytes) {
     LabelSelector topology = read_label_selector(reader, strings);
     if (topology.error.empty()) read.topology = selectors.intern({{std::move(topology.requirements)}}, labels, strings);
   }
-  const bool has_capacity = reader.flag();
-  const std::int64_t capacity = reader.i64();
-  const bool has_maximum = reader.flag();
-  const std::int64_t maximum = reader.i64();
+  read.has_capacity = reader.flag();
+  read.capacity_bytes = reader.i64();
+  read.has_maximum = reader.flag();
+  read.maximum_bytes = reader.i64();
   reader.finish();
-  read.has_limit = has_capacity || has_maximum;
-  read.limit_bytes = has_maximum ? maximum : capacity;
-  read.capacity_bytes = has_capacity ? capacity : 0;
   capacities.put(capacities.slot(space, name), read, selectors, strings, rows());
   bump();
 }
@@ -280,6 +288,35 @@ void Cluster::remove_capacity(std::string_view space, std::string_view name) {
   if (!id.valid() || !capacities.at(id).exists) return;
   capacities.erase(id, strings);
   bump();
+}
+
+std::vector<CapacityId> Cluster::read_pools(RowReader& reader) {
+  std::vector<CapacityId> pools(reader.count());
+  for (CapacityId& pool : pools) {
+    const std::string_view text = reader.text();
+    const std::size_t slash = text.find('/');
+    if (slash == std::string_view::npos)
+      throw Error("a pool is named \"" + std::string(text) + "\", not namespace/name");
+    pool = capacities.slot(strings.intern(text.substr(0, slash)), strings.intern(text.substr(slash + 1)));
+  }
+  return pools;
+}
+
+void Cluster::set_hold(Holds& holds, std::uint32_t holder, std::vector<CapacityId> pools, std::int64_t bytes) {
+  const auto known = holds.find(holder);
+  if (known != holds.end()) {
+    if (known->second.pools == pools && known->second.bytes == std::max<std::int64_t>(0, bytes)) return;
+    capacities.release(known->second);
+    if (pools.empty()) {
+      holds.erase(known);
+      return;
+    }
+  } else if (pools.empty()) {
+    return;
+  }
+  PoolHold& hold = known != holds.end() ? known->second : holds[holder];
+  hold = {std::move(pools), std::max<std::int64_t>(0, bytes)};
+  capacities.hold(hold);
 }
 
 }  // namespace volsched

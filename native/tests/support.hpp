@@ -276,6 +276,7 @@ struct VolumeText {
   std::string handle = {};
   std::string translation_error = {};  ///< migratable, and the translation fails
   std::optional<SelectorText> migrated_affinity = {};
+  Texts held = {};  ///< pools in which it holds room
 
   [[nodiscard]] Nanos capacity() const { return Nanos{bytes} * kNanosPerByte + more_nanos; }
   [[nodiscard]] std::string row() const {
@@ -301,7 +302,7 @@ struct VolumeText {
         to.text(translation_error);
       }
     }
-    return to.bytes();
+    return to.texts(held).bytes();
   }
 };
 
@@ -325,6 +326,7 @@ struct ClaimText {
   bool is_lost = false;
   bool is_deleting = false;
   std::string owner_uid = {};
+  Texts held = {};  ///< pools in which it holds room
 
   [[nodiscard]] Nanos request() const { return has_request ? Nanos{bytes} * kNanosPerByte + more_nanos : 0; }
   [[nodiscard]] std::string row() const {
@@ -338,7 +340,7 @@ struct ClaimText {
     to.text(attributes_class);
     pack(to, selector);
     to.text(volume).flag(is_bind_completed).flag(selected_node.has_value()).text(selected_node.value_or(""));
-    return to.flag(is_lost).flag(is_deleting).text(owner_uid).bytes();
+    return to.flag(is_lost).flag(is_deleting).text(owner_uid).texts(held).bytes();
   }
 };
 
@@ -355,6 +357,7 @@ struct ClassText {
   std::string migrated_driver = {};
   BindingMode mode = BindingMode::kWaitForFirstConsumer;
   std::vector<std::vector<TopologyText>> allowed = {};
+  std::string shared_capacity = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
@@ -368,7 +371,7 @@ struct ClassText {
       to.u32(term.size());
       for (const TopologyText& expression : term) to.text(expression.key).texts(expression.values);
     }
-    return to.bytes();
+    return to.text(shared_capacity).bytes();
   }
 };
 

@@ -15,7 +15,7 @@ from volsched.engine import Decision, Engine, SchedulingEngine
 from volsched.engine.reference import ReferenceEngine
 
 
-def _answer(decision: Decision) -> dict[str, Any]:
+def answer_of(decision: Decision) -> dict[str, Any]:
     """Everything a decision says."""
     said: dict[str, Any] = {
         "error": decision.error is not None,
@@ -52,7 +52,7 @@ def _compare(situation: Situation, *, tie_break: str, percentage: int) -> int:
     assumed = []
     for pod in pods:
         decisions = [engine.decide(pod) for engine in engines]
-        native, reference = (_answer(decision) for decision in decisions)
+        native, reference = (answer_of(decision) for decision in decisions)
         assert native == reference
         if decisions[0].node is not None:
             assumptions = [engine.assume(decision) for engine, decision in zip(engines, decisions, strict=True)]
@@ -62,7 +62,7 @@ def _compare(situation: Situation, *, tie_break: str, percentage: int) -> int:
         for engine, assumption in zip(engines, assumptions, strict=True):
             engine.forget(assumption)
     for pod in pods:
-        native, reference = (_answer(engine.decide(pod)) for engine in engines)
+        native, reference = (answer_of(engine.decide(pod)) for engine in engines)
         assert native == reference
     return len(assumed)
 

@@ -65,6 +65,8 @@ struct BindStep {
   ClaimId claim;
   VolumeId volume;      ///< set: bind this volume
   CapacityId capacity;  ///< provisioning: the pool that vouches for it, if any
+  /// Exact capacity: the pools in which the claim holds room from then on, the vouching one among them.
+  std::vector<CapacityId> holds = {};
 };
 struct Plan {
   std::vector<BindStep> bind;
@@ -159,6 +161,12 @@ class Cluster {
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".
   [[nodiscard]] std::string claim_key(ClaimId id) const;
+  [[nodiscard]] std::string pool_key(CapacityId id) const;
+  /// What a claim holds in pools: nullptr when it holds nothing. Assumptions count.
+  [[nodiscard]] const PoolHold* hold_of(ClaimId id) const {
+    const auto known = claim_holds_.find(id.value());
+    return known == claim_holds_.end() ? nullptr : &known->second;
+  }
   /// The nodes that VolumeZone lets a volume with this zone or region label onto; an invalid id when the label says
   /// nothing.
   SelectorId zone_selector(Label label);
@@ -217,6 +225,7 @@ class Cluster {
   void stale_users_of(ClaimId claim);
   void stale_users_of(VolumeId volume);
   void count_uses(const PodRow& pod, std::int32_t sign);
+  std::vector<CapacityId> read_pools(RowReader& reader);
   void bump() { ++generation_; }
 
   std::vector<NodeRow> nodes_;
@@ -249,9 +258,15 @@ class Cluster {
     std::uint64_t assumption = 0;
     bool has_selected_node = false;
     StringId selected_node;
+    std::vector<CapacityId> held;
   };
+  /// By ClaimId or VolumeId: what it holds, for those that hold something. The sums are in `capacities`.
+  using Holds = std::unordered_map<std::uint32_t, PoolHold>;
+  void set_hold(Holds& holds, std::uint32_t holder, std::vector<CapacityId> pools, std::int64_t bytes);
   std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
   std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
+  Holds claim_holds_;
+  Holds volume_holds_;
   std::uint64_t next_assumption_ = 1;
   std::uint64_t next_profile_ = 1;
   std::uint64_t generation_ = 1;

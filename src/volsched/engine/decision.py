@@ -46,10 +46,11 @@ class StaticBinding(NamedTuple):
 
 class Provisioning(NamedTuple):
     """A claim to be provisioned on the node. `capacity` is "namespace/name" of the CSIStorageCapacity that vouches for it, None when
-    the class needs none."""
+    the class needs none. `holds`: with exact capacity, every object in which the claim holds room from then on."""
 
     claim: str
     capacity: str | None
+    holds: tuple[str, ...] = ()
 
 
 class VolumePlan(NamedTuple):

@@ -28,7 +28,7 @@ from volsched.rules.volumes import pod_terminated
 _NO_PLAN: Final = VolumePlan((), ())
 
 
-def _plan(built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
+def _plan(built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None, tuple[str, ...]], ...]]) -> VolumePlan:
     bind, provision = built
     if not bind and not provision:
         return _NO_PLAN
