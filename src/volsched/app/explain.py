@@ -111,7 +111,10 @@ def _listed(candidates: Sequence[Candidate]) -> dict[str, Json]:
 
 
 def _plan(plan: VolumePlan) -> dict[str, Json]:
-    return {"bind": [step._asdict() for step in plan.bind], "provision": [step._asdict() for step in plan.provision]}
+    provision = [
+        {"claim": step.claim, "capacity": step.capacity} | ({"holds": list(step.holds)} if step.holds else {}) for step in plan.provision
+    ]
+    return {"bind": [step._asdict() for step in plan.bind], "provision": provision}
 
 
 class Explainer:

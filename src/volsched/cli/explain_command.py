@@ -12,7 +12,16 @@ import click
 from volsched.api.kinds import meta
 from volsched.app.explain import Explainer, Explanation
 from volsched.cache.explain import Candidate, ClaimExplanation, ClaimOnNodes
-from volsched.cli.common import complete_kinds, engine_option, namespace_options, output_option, resources, selector_option, state_option
+from volsched.cli.common import (
+    complete_kinds,
+    engine_option,
+    exact_capacity_option,
+    namespace_options,
+    output_option,
+    resources,
+    selector_option,
+    state_option,
+)
 from volsched.cli.layout import grid, wrapped
 from volsched.cli.opening import existing
 from volsched.cli.output import structured
@@ -36,6 +45,7 @@ FITTING_SHOWN: Final = 10
 @namespace_options
 @output_option("json", "yaml")
 @state_option
+@exact_capacity_option("as the cluster does")
 @engine_option
 def explain(
     what: tuple[str, ...],
@@ -47,6 +57,7 @@ def explain(
     all_namespaces: bool,
     output: str | None,
     state: Path,
+    exact_capacity: bool | None,
     engine: str,
 ) -> None:
     """Explain the scheduling decision for a pod: the nodes that fit with their scores, the others with their first refusal, and every
@@ -58,7 +69,7 @@ def explain(
     for kind, _ in pairs:
         if kind.name != "Pod":
             raise InputError(f"{kind.plural} are not scheduled; explain takes pods (`describe` shows what an object is)")
-    with showing("opening the cluster") as progress, existing(state, engine=engine) as cluster:
+    with showing("opening the cluster") as progress, existing(state, engine=engine, exact_capacity=exact_capacity) as cluster:
         explainer = Explainer(cluster)
         pods = []
         for _, name in pairs:
