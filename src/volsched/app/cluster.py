@@ -27,6 +27,7 @@ from volsched.app import external
 from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
+from volsched.app.overcommit import OvercommitReport, overcommitted
 from volsched.app.runner import CsiCallRecord, Runner
 from volsched.app.schedulers import (
     configured,
@@ -372,6 +373,10 @@ class Cluster:
                     if key_of(obj) != without:
                         cache.add(obj)
         return cache
+
+    def overcommit(self) -> OvercommitReport:
+        """What the compatible mode would take out of capacity objects beyond what they have: nothing is run and nothing changed."""
+        return overcommitted(self)
 
     def pods_using(self, claim: Any) -> Sequence[str]:
         """Names of the pods that mount a claim."""

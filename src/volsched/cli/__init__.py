@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "events": ("get", "List events."),
     "explain": ("explain", "Say why a pod can or cannot run where."),
     "get": ("get", "Show objects as tables, names, JSON or YAML."),
+    "overcommit": ("overcommit", "Say which capacity pools Kubernetes would give out twice."),
     "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
     "run": ("run", "Load manifests, run until idle, print what happened."),
     "verdict": ("verdict", "Decide recorded cases."),
