@@ -28,6 +28,7 @@ from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
 from volsched.app.overcommit import OvercommitReport, overcommitted
+from volsched.app.restore_check import ANY_WISH, RestoreReport, Wish, check_restore
 from volsched.app.runner import CsiCallRecord, Runner
 from volsched.app.schedulers import (
     configured,
@@ -174,6 +175,7 @@ class Cluster:
         self.drivers = DriverHub(
             self.store, self.runner, self.clock, settings=drivers, priority=PRIORITY_CONTROLLER, node_service=kubelet == "mounting"
         )
+        self._asked: list[DriverSettings] | None = None  # drivers reached for questions only
         self._begun = False
         self._states: dict[Key, dict[bytes, None]] = {}
 
@@ -185,6 +187,10 @@ class Cluster:
 
     def close(self) -> None:
         """Give the state file back; everything acknowledged is in it already."""
+        for settings in self._asked or ():
+            close = getattr(settings.client, "close", None)
+            if close is not None:
+                close()
         self.drivers.close()
         self.store.close()
 
@@ -198,6 +204,18 @@ class Cluster:
         if found:
             self.drivers.external += found
             self._kubelet_root = kubelet_root
+
+    def ask_driver(self, name: str) -> CsiClient | None:
+        """A driver to ask questions of, whether or not anything runs yet; None where there is none of that name, or none can be reached."""
+        running = self.drivers.look(name)
+        if running is not None:
+            return running
+        if self._asked is None:
+            self._asked = []
+            for endpoint in external.remembered(self.store):
+                with contextlib.suppress(InputError):
+                    self._asked += external.connect([endpoint])
+        return next((settings.client for settings in self._asked if settings.profile.name == name), None)
 
     def remember(self, endpoints: Sequence[str]) -> None:
         """Keep the sockets of CSI drivers in the state file, for `connect`, the scheduler's configuration, and how it counts capacity."""
@@ -377,6 +395,13 @@ class Cluster:
     def overcommit(self) -> OvercommitReport:
         """What the compatible mode would take out of capacity objects beyond what they have: nothing is run and nothing changed."""
         return overcommitted(self)
+
+    def restore_check(self, kind: str, namespace: str, name: str, wish: Wish = ANY_WISH) -> Sequence[RestoreReport]:
+        """Where a VolumeSnapshot, the snapshot of a PersistentVolumeClaim or those of a Pod's claims can be restored: nothing is run.
+
+        wish: class, size and mode of the claim to be, for a snapshot. Raises NotFoundError, InputError (there is nothing to restore).
+        """
+        return check_restore(self, kind, namespace, name, wish)
 
     def pods_using(self, claim: Any) -> Sequence[str]:
         """Names of the pods that mount a claim."""

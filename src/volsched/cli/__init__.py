@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "get": ("get", "Show objects as tables, names, JSON or YAML."),
     "overcommit": ("overcommit", "Say which capacity pools Kubernetes would give out twice."),
     "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
+    "restore-check": ("restore_check", "Say where a snapshot can be restored, and why not elsewhere."),
     "run": ("run", "Load manifests, run until idle, print what happened."),
     "verdict": ("verdict", "Decide recorded cases."),
 }
@@ -51,7 +52,8 @@ class _Commands(click.Group):
         row = COMMANDS.get(cmd_name)
         if row is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"volsched.cli.{row[0]}_command"), cmd_name)
+        module = importlib.import_module(f"volsched.cli.{row[0]}_command")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

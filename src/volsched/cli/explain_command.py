@@ -26,6 +26,7 @@ from volsched.cli.layout import grid, wrapped
 from volsched.cli.opening import existing
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
+from volsched.cli.restore_check_command import restore_lines
 from volsched.cli.terminal import shade, width
 from volsched.errors import InputError
 from volsched.rules.volumes import pod_terminated
@@ -107,6 +108,7 @@ def render(explanation: Explanation, *, all_groups: bool = False) -> str:
         rows = [[_names(row.nodes), row.plugin, "; ".join(filter(None, (*row.reasons, row.detail)))] for row in explanation.refused]
         blocks.append(grid(("NODES", "REFUSED BY", "REASON"), rows, width=width()))
     blocks += [_claim(claim, all_groups=all_groups) for claim in explanation.claims]
+    blocks += [restore_lines(restore) for restore in explanation.restores]
     if explanation.notes:
         blocks.append([wrapped(note, width(), first="Note: ", indent="  ") for note in explanation.notes])
     return "\n\n".join("\n".join(lines) for lines in blocks)
