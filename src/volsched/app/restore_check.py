@@ -45,7 +45,15 @@ from volsched.controllers.snapshot_names import SNAPSHOT_GROUP
 from volsched.engine.decision import Decision
 from volsched.errors import InputError
 from volsched.rules.topology import ZONE, allowed_topologies_match
-from volsched.rules.volumes import WAIT_FOR_FIRST_CONSUMER, claim_names, class_of, is_fully_bound, requested_storage, volume_mode_of
+from volsched.rules.volumes import (
+    WAIT_FOR_FIRST_CONSUMER,
+    claim_names,
+    class_of,
+    is_fully_bound,
+    pod_terminated,
+    requested_storage,
+    volume_mode_of,
+)
 
 if TYPE_CHECKING:
     from volsched.app.cluster import Cluster
@@ -181,14 +189,15 @@ def check_snapshot(cluster: Cluster, namespace: str, name: str, wish: Wish = ANY
 
 
 def check_claim(cluster: Cluster, namespace: str, name: str) -> RestoreReport:
-    """For a claim whose data source is a snapshot, used by the pods that use it, else by one that asks for nothing else.
+    """For a claim whose data source is a snapshot, used by the first pod that uses it, else by one that asks for nothing else.
 
     Raises NotFoundError for a claim that does not exist, InputError for one that is no restore of a snapshot.
     """
     claim: PersistentVolumeClaim = cluster.store.get("PersistentVolumeClaim", namespace, name)
     if snapshot_of(claim) is None:
         raise InputError(f"PersistentVolumeClaim {namespace}/{name} is not to be restored from a VolumeSnapshot of its namespace")
-    users = [pod for pod in cluster.list("Pod", namespace) if any(used == name for _, used, _ in claim_names(pod))]
+    pods = [pod for pod in cluster.list("Pod", namespace) if not pod_terminated(pod)]
+    users = [pod for pod in pods if any(used == name for _, used, _ in claim_names(pod))]
     return _Check(cluster, claim, users[0] if users else _probe_pod(claim), exists=True, has_pod=bool(users)).run()
 
 

@@ -280,6 +280,17 @@ def test_a_pod_that_cannot_go_there_is_told() -> None:
     assert report.headline == "can be restored on 0 of 2 nodes"
 
 
+def test_a_pod_that_has_ended_does_not_count() -> None:
+    world = World()
+    world.restore(pod={"node_selector": {ZONE: "b"}})
+    reader = world.cluster.store.get("Pod", "default", "reader")
+    assert check_claim(world.cluster, "default", "copy").pod == "default/reader"
+    ended = replace(reader, status=replace(reader.status, phase="Succeeded"))
+    world.cluster.store.update(ended, user="kubelet", subresource="status")
+    report = check_claim(world.cluster, "default", "copy")
+    assert (report.pod, verdicts(report)) == ("", {"n-a": "yes", "n-b": "no"})
+
+
 def test_without_strict_topology_the_driver_has_a_way_out() -> None:
     report = World(strict=False).check()
     assert f"Unless the provisioner runs with --strict-topology, the driver may make the volume in {ZONE}=a instead" in report.warnings[0]
