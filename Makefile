@@ -11,7 +11,7 @@ JOBS   := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo 
 
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native/include native/src native/bindings -type f 2>/dev/null) src/volsched/engine/_rows.pyx
 
-.PHONY: demo test test-python test-native test-asan test-tsan test-csi bench lint types format stubs build clean help
+.PHONY: demo test test-python test-native test-asan test-tsan test-csi test-oracle oracle bench bench-peers lint types format stubs build clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -74,12 +74,38 @@ test-csi: build $(VENV)/.stamp-dev-tools ## csi-sanity against the fake driver o
 	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "csi-sanity: Go not found (1.25 or newer, https://go.dev)"; exit 1; \
 	else echo "csi-sanity: skipped, Go not found (1.25 or newer, https://go.dev)"; fi
 
+# A program over kube-scheduler's own packages; its version stands in tests/oracle/go.mod.
+ORACLE := build/oracle/oracle
+
+$(ORACLE): $(wildcard tests/oracle/*.go tests/oracle/*/*.go) tests/oracle/go.mod tests/oracle/go.sum
+	@echo "building the oracle out of $$(grep -o 'k8s.io/kubernetes v.*' tests/oracle/go.mod)"
+	@cd tests/oracle && nice go build -buildvcs=false -o $(CURDIR)/$@ .
+
+oracle: $(ORACLE) ## build the program that asks kube-scheduler's own code (needs Go)
+
+test-oracle: build $(VENV)/.stamp-dev-tools ## engines against kube-scheduler's own code on random clusters (needs Go)
+	@if command -v go >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory $(ORACLE) && VOLSCHED_ORACLE=$(CURDIR)/$(ORACLE) $(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/parity/test_oracle.py; \
+	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "oracle: Go not found (1.26 or newer, https://go.dev)"; exit 1; \
+	else echo "oracle: skipped, Go not found (1.26 or newer, https://go.dev)"; fi
+
 bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
 	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name
 
+PEER := build/peers/kube-scheduler
+
+$(PEER): $(wildcard bench/peers/kube-scheduler/* tests/oracle/cluster/*.go) tests/oracle/go.mod
+	@echo "building the peer out of $$(grep -o 'k8s.io/kubernetes v.*' bench/peers/kube-scheduler/go.mod)"
+	@cd bench/peers/kube-scheduler && nice go build -buildvcs=false -o $(CURDIR)/$@ .
+
+bench-peers: build $(VENV)/.stamp-dev-tools ## speed beside kube-scheduler's own code, on the same workloads (needs Go)
+	@if command -v go >/dev/null 2>&1; then $(MAKE) --no-print-directory $(PEER) && $(BIN)/python -m bench.peers.run --program $(PEER); \
+	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "bench-peers: Go not found (1.26 or newer, https://go.dev)"; exit 1; \
+	else echo "bench-peers: skipped, Go not found (1.26 or newer, https://go.dev)"; fi
+
 lint: build $(VENV)/.stamp-dev-tools ## style, imports, native formatting
-	@$(BIN)/ruff check src tests bench
-	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench examples
+	@$(BIN)/ruff format --check src tests bench examples
 	@$(BIN)/lint-imports --no-cache
 	@find native -name '*.?pp' | xargs $(BIN)/clang-format --dry-run --Werror
 
@@ -87,8 +113,8 @@ types: build $(VENV)/.stamp-dev-tools ## mypy, strict
 	@$(BIN)/mypy
 
 format: $(VENV)/.stamp-dev-tools ## rewrite sources in the project's format
-	@$(BIN)/ruff check --fix-only -q src tests bench
-	@$(BIN)/ruff format -q src tests bench
+	@$(BIN)/ruff check --fix-only -q src tests bench examples
+	@$(BIN)/ruff format -q src tests bench examples
 	@find native -name '*.?pp' | xargs $(BIN)/clang-format -i
 
 stubs: build $(VENV)/.stamp-dev-tools ## write src/volsched/engine/_core.pyi anew

@@ -80,9 +80,9 @@ ProfilePtr Cluster::profile(std::string_view bytes) {
   made->added_preferred.resize(reader.count());
   for (PreferredTerm& term : made->added_preferred) {
     term.weight = static_cast<std::int32_t>(reader.i64());
-    term.selector =
-        selectors.intern(read_preferred_term(reader, strings, labels.name_key(), term.error), labels, strings);
+    term.selector = selectors.intern(read_preferred_term(reader, strings, labels.name_key()), labels, strings);
   }
+  made->added_preferred_error = std::string(reader.text());
   made->has_system_spread = reader.flag();
   made->spread_defaults = read_spread(reader);
   made->hard_affinity_weight = reader.i64();

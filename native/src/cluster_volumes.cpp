@@ -99,7 +99,7 @@ void Cluster::put_volume(std::string_view bytes) {
       read.translation_error = strings.intern(reader.text());
     }
   }
-  std::vector<CapacityId> held = read_pools(reader);
+  const std::vector<CapacityId> held = read_pools(reader);
   reader.finish();
 
   const VolumeId id = volumes.slot(name);
@@ -108,8 +108,7 @@ void Cluster::put_volume(std::string_view bytes) {
   if (assumed != assumed_volumes_.end()) {
     // An assumption stands on the version it was made from; any other version beats it. Source: assume_cache.go.
     if (old.exists && old.version == read.version) {
-      assumed->second.claim = read.claim;
-      assumed->second.claim_uid = read.claim_uid;
+      assumed->second.own = {read.claim, read.claim_uid};
       read.claim = old.claim;
       read.claim_uid = old.claim_uid;
     } else {
@@ -119,7 +118,7 @@ void Cluster::put_volume(std::string_view bytes) {
   const bool is_attached_alike = old.exists && old.source == read.source && old.driver == read.driver &&
                                  old.handle == read.handle && old.translation_error == read.translation_error;
   volumes.put(id, read, selectors, strings, rows());
-  set_hold(volume_holds_, id.value(), std::move(held), read.capacity_bytes);
+  set_hold(volume_holds_, id.value(), held, read.capacity_bytes);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -161,7 +160,7 @@ void Cluster::put_claim(std::string_view bytes) {
   read.is_lost = reader.flag();
   read.is_deleting = reader.flag();
   read.owner_uid = strings.intern(reader.text());
-  std::vector<CapacityId> held = read_pools(reader);
+  std::vector<CapacityId> named = read_pools(reader);
   reader.finish();
   read.shape = volumes.shape({read.storage_class, read.request, read.request_bytes, read.access_modes, read.volume_mode,
                               read.attributes_class, read.selector});
@@ -172,11 +171,7 @@ void Cluster::put_claim(std::string_view bytes) {
   const auto assumed = assumed_claims_.find(id.value());
   if (assumed != assumed_claims_.end()) {
     if (stored.exists && stored.version == read.version) {
-      assumed->second.has_selected_node = read.has_selected_node;
-      assumed->second.selected_node = read.selected_node;
-      assumed->second.held = std::move(held);
-      const PoolHold* now = hold_of(id);
-      held = now == nullptr ? std::vector<CapacityId>() : now->pools;
+      assumed->second.own = {read.has_selected_node, read.selected_node, {}};
       read.has_selected_node = stored.has_selected_node;
       read.selected_node = stored.selected_node;
     } else {
@@ -194,7 +189,12 @@ void Cluster::put_claim(std::string_view bytes) {
     }
   }
   stored = read;
-  set_hold(claim_holds_, id.value(), std::move(held), read.request_bytes);
+  if (named.empty()) {
+    named_pools_.erase(id.value());
+  } else {
+    named_pools_[id.value()] = std::move(named);
+  }
+  settle_hold(id);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -211,7 +211,8 @@ void Cluster::remove_claim(std::string_view space, std::string_view name) {
   stored = Claim{};
   stored.space = space_id;
   stored.name = name_id;
-  set_hold(claim_holds_, id.value(), {}, 0);
+  named_pools_.erase(id.value());
+  settle_hold(id);
   stale_users_of(id);
   bump();
 }
@@ -302,21 +303,31 @@ std::vector<CapacityId> Cluster::read_pools(RowReader& reader) {
   return pools;
 }
 
-void Cluster::set_hold(Holds& holds, std::uint32_t holder, std::vector<CapacityId> pools, std::int64_t bytes) {
+void Cluster::set_hold(Holds& holds, std::uint32_t holder, std::span<const CapacityId> pools, std::int64_t bytes) {
+  const std::int64_t held_bytes = std::max<std::int64_t>(0, bytes);
   const auto known = holds.find(holder);
   if (known != holds.end()) {
-    if (known->second.pools == pools && known->second.bytes == std::max<std::int64_t>(0, bytes)) return;
+    if (std::ranges::equal(known->second.pools, pools) && known->second.bytes == held_bytes) return;
     capacities.release(known->second);
-    if (pools.empty()) {
-      holds.erase(known);
-      return;
-    }
-  } else if (pools.empty()) {
-    return;
+    if (pools.empty()) holds.erase(known);
   }
-  PoolHold& hold = known != holds.end() ? known->second : holds[holder];
-  hold = {std::move(pools), std::max<std::int64_t>(0, bytes)};
+  if (pools.empty()) return;
+  PoolHold& hold = holds[holder];
+  hold.pools.assign(pools.begin(), pools.end());
+  hold.bytes = held_bytes;
   capacities.hold(hold);
+}
+
+void Cluster::settle_hold(ClaimId id) {
+  const Claim& claim = claims.at(id);
+  std::span<const CapacityId> pools;
+  if (claim.has_selected_node && !claim.volume.valid()) {
+    const auto assumed = assumed_claims_.find(id.value());
+    if (assumed != assumed_claims_.end()) pools = assumed->second.effective().pools;
+    const auto named = named_pools_.find(id.value());
+    if (pools.empty() && named != named_pools_.end()) pools = named->second;
+  }
+  set_hold(claim_holds_, id.value(), pools, claim.request_bytes);
 }
 
 }  // namespace volsched

@@ -35,33 +35,26 @@ bool is_subdomain(std::string_view text) {
   }
 }
 
-/// Empty, or why no label can be tested with this. `raw` are the values as written.
-std::string requirement_error(std::string_view key, Op op, const std::vector<std::string_view>& raw) {
+/// Whether a label can be tested with this. `raw` are the values as written.
+bool is_valid_requirement(std::string_view key, Op op, const std::vector<std::string_view>& raw) {
+  std::int64_t bound = 0;
   switch (op) {
     case Op::kIn:
     case Op::kNotIn:
-      if (raw.empty()) return "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty";
+      if (raw.empty()) return false;
       break;
     case Op::kExists:
     case Op::kDoesNotExist:
-      if (!raw.empty()) return "values: Invalid value: values set must be empty for exists and does not exist";
+      if (!raw.empty()) return false;
       break;
     case Op::kGt:
-    case Op::kLt: {
-      std::int64_t bound = 0;
-      if (raw.size() != 1) return "values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required";
-      if (!parse_int64(raw.front(), bound))
-        return "values[0]: Invalid value: for 'Gt', 'Lt' operators, the value must be an integer";
+    case Op::kLt:
+      if (raw.size() != 1 || !parse_int64(raw.front(), bound)) return false;
       break;
-    }
     case Op::kUnknown:
-      return "operator: Unsupported value";
+      return false;
   }
-  if (!is_label_key(key)) return "key: Invalid value: \"" + std::string(key) + "\"";
-  for (const std::string_view value : raw) {
-    if (!is_label_value(value)) return "values: Invalid value: \"" + std::string(value) + "\"";
-  }
-  return {};
+  return is_label_key(key) && std::all_of(raw.begin(), raw.end(), is_label_value);
 }
 
 Requirement make_requirement(std::string_view key, Op op, const std::vector<std::string_view>& raw,
@@ -90,9 +83,7 @@ std::vector<std::string_view> read_values(RowReader& reader) {
 
 struct ReadTerm {
   Term term;
-  bool empty = false;  ///< neither expressions nor fields: matches nothing
-  bool never = false;  ///< a field clause that no node satisfies
-  std::string error;   ///< an invalid requirement: matches nothing
+  bool never = false;  ///< it asks for nothing, is invalid, or has a field clause that no node satisfies
 };
 
 ReadTerm read_term(RowReader& reader, StringPool& strings, StringId name_key, FieldsAre fields) {
@@ -102,11 +93,11 @@ ReadTerm read_term(RowReader& reader, StringPool& strings, StringId name_key, Fi
     const std::string_view key = reader.text();
     const Op op = read_op(reader);
     const auto values = read_values(reader);
-    if (auto error = requirement_error(key, op, values); !error.empty()) {
-      if (read.error.empty()) read.error = "matchExpressions[" + std::to_string(at) + "]." + error;
-      continue;
+    if (is_valid_requirement(key, op, values)) {
+      read.term.push_back(make_requirement(key, op, values, strings));
+    } else {
+      read.never = true;
     }
-    read.term.push_back(make_requirement(key, op, values, strings));
   }
   const std::uint32_t field_count = reader.count();
   for (std::uint32_t at = 0; at < field_count; ++at) {
@@ -114,18 +105,16 @@ ReadTerm read_term(RowReader& reader, StringPool& strings, StringId name_key, Fi
     const Op op = read_op(reader);
     const auto values = read_values(reader);
     if ((op != Op::kIn && op != Op::kNotIn) || values.size() != 1) {
-      if (read.error.empty())
-        read.error = "matchFields[" + std::to_string(at) + "]: must have one value and operator In or NotIn";
+      read.never = true;
+    } else if (fields == FieldsAre::kIgnored) {
       continue;
-    }
-    if (fields == FieldsAre::kIgnored) continue;
-    if (key == "metadata.name") {
+    } else if (key == "metadata.name") {
       read.term.push_back({name_key, op, 0, {strings.intern(values.front())}});
     } else if (values.front().empty() != (op == Op::kIn)) {
       read.never = true;  // any other field reads as the empty text
     }
   }
-  read.empty = expressions == 0 && field_count == 0;
+  read.never = read.never || (expressions == 0 && field_count == 0);
   return read;
 }
 
@@ -197,17 +186,16 @@ NodeSelector read_node_selector(RowReader& reader, StringPool& strings, StringId
   const std::uint32_t count = reader.count();
   for (std::uint32_t at = 0; at < count; ++at) {
     ReadTerm read = read_term(reader, strings, name_key, fields);
-    if (!read.empty && !read.never && read.error.empty()) selector.terms.push_back(std::move(read.term));
+    if (!read.never) selector.terms.push_back(std::move(read.term));
   }
   selector.canonicalize();
   return selector;
 }
 
-NodeSelector read_preferred_term(RowReader& reader, StringPool& strings, StringId name_key, std::string& error) {
+NodeSelector read_preferred_term(RowReader& reader, StringPool& strings, StringId name_key) {
   ReadTerm read = read_term(reader, strings, name_key, FieldsAre::kCompared);
-  error = std::move(read.error);
   NodeSelector selector;
-  if (!read.empty && !read.never && error.empty()) selector.terms.push_back(std::move(read.term));
+  if (!read.never) selector.terms.push_back(std::move(read.term));
   selector.canonicalize();
   return selector;
 }
@@ -218,8 +206,6 @@ LabelSelector read_label_selector(RowReader& reader, StringPool& strings) {
   for (std::uint32_t at = 0; at < labels; ++at) {
     const std::string_view key = reader.text();
     const std::vector<std::string_view> value{reader.text()};
-    if (auto error = requirement_error(key, Op::kIn, value); !error.empty() && selector.error.empty())
-      selector.error = std::move(error);
     selector.requirements.push_back(make_requirement(key, Op::kIn, value, strings));
   }
   const std::uint32_t expressions = reader.count();
@@ -227,15 +213,10 @@ LabelSelector read_label_selector(RowReader& reader, StringPool& strings) {
     const std::string_view key = reader.text();
     const Op op = read_op(reader);
     const auto values = read_values(reader);
-    std::string error;
-    if (op == Op::kGt || op == Op::kLt || op == Op::kUnknown) {
-      error = "is not a valid label selector operator";
-    } else {
-      error = requirement_error(key, op, values);
-      selector.requirements.push_back(make_requirement(key, op, values, strings));
-    }
-    if (!error.empty() && selector.error.empty()) selector.error = std::move(error);
+    if (op == Op::kGt || op == Op::kLt || op == Op::kUnknown) continue;  // invalid, and with it the whole selector
+    selector.requirements.push_back(make_requirement(key, op, values, strings));
   }
+  selector.error = std::string(reader.text());
   std::sort(selector.requirements.begin(), selector.requirements.end());
   selector.requirements.erase(std::unique(selector.requirements.begin(), selector.requirements.end()),
                               selector.requirements.end());
@@ -253,7 +234,7 @@ NodeSelector read_allowed_topologies(RowReader& reader, StringPool& strings) {
     for (std::uint32_t expression = 0; expression < expressions; ++expression) {
       const std::string_view key = reader.text();
       const auto values = read_values(reader);
-      if (requirement_error(key, Op::kIn, values).empty()) {
+      if (is_valid_requirement(key, Op::kIn, values)) {
         term.push_back(make_requirement(key, Op::kIn, values, strings));
       } else {
         valid = false;

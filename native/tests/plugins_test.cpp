@@ -103,10 +103,8 @@ TEST_F(PluginsTest, PreferredTermsScoreByTheHighest) {
   EXPECT_EQ(scores("NodeAffinity", 2, program), (Scores{{"a", 100}, {"b", 66}, {"c", 0}}));
   program.preferred = std::vector<ProgramText::Preferred>{{5, {{{"none", Op::kExists, {}}}, {}}}};
   EXPECT_EQ(scores("NodeAffinity", 2, program), (Scores{{"a", 0}, {"b", 0}, {"c", 0}}));
-  program.preferred = std::vector<ProgramText::Preferred>{{0, {{{"zone", Op::kIn, {}}}, {}}}};
-  EXPECT_EQ(decide(program).error, "") << "an invalid term of no weight";
-  program.preferred = std::vector<ProgramText::Preferred>{{1, {{{"zone", Op::kIn, {}}}, {}}}};
-  EXPECT_EQ(decide(program).error.rfind("running PreScore plugin \"NodeAffinity\": ", 0), 0U);
+  program.preferred_error = "[0]: no term";
+  EXPECT_EQ(decide(program).error, "running PreScore plugin \"NodeAffinity\": [0]: no term");
 }
 
 TEST_F(PluginsTest, HostPortsConflict) {
@@ -297,8 +295,23 @@ TEST_F(PluginsTest, PodsOfAServiceSpreadByDefault) {
 TEST_F(PluginsTest, AnInvalidSpreadSelectorFailsTheCycle) {
   add({.name = "a", .labels = {{"zone", "1"}}});
   ProgramText program;
-  program.spread = {{"zone", 1, 1, SpreadMode::kHard, true, false, LabelSelectorText{{}, {{"app", Op::kIn, {}}}}}};
-  EXPECT_EQ(decide(program).error.rfind("running PreFilter plugin \"PodTopologySpread\": ", 0), 0U);
+  program.spread = {{"zone", 1, 1, SpreadMode::kHard, true, false, LabelSelectorText{{}, {}, "no selector"}}};
+  EXPECT_EQ(decide(program).error,
+            "running PreFilter plugin \"PodTopologySpread\": get constraints from pod: "
+            "obtaining pod's hard topology spread constraints: no selector");
+}
+
+TEST_F(PluginsTest, InvalidAffinityTermsRefuseThePod) {
+  add({.name = "a", .labels = {{"zone", "1"}}});
+  add({.name = "b", .labels = {{"zone", "1"}}});
+  const auto message = [&](const ProgramText& program) { return decide(program).message; };
+  ProgramText program;
+  program.anti_affinity = {{1, "zone", LabelSelectorText{{}, {}, "no selector"}, {}, {}}};
+  const std::string refused = "0/2 nodes are available: parsing pod: ";
+  EXPECT_EQ(message(program), refused + "requiredAntiAffinityTerms: no selector.");
+  program.preferred_far = {{-1, "zone", {}, {}, LabelSelectorText{{}, {}, "nor this"}}};
+  EXPECT_EQ(message(program),
+            refused + "[requiredAntiAffinityTerms: no selector, preferredAntiAffinityTerms: nor this].");
 }
 
 TEST_F(PluginsTest, AffinityNeedsAPodThatMatchesInTheDomain) {

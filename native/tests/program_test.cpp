@@ -23,6 +23,7 @@ ProgramText full_program() {
   text.node_selector = Pairs{{"disk", "ssd"}};
   text.required = SelectorText{{{{"zone", Op::kIn, {"a"}}}, {{"metadata.name", Op::kIn, {"n1"}}}}};
   text.name_set = Texts{"n1"};
+  text.preferred_error = "[1] is no term";
   text.preferred =
       std::vector<ProgramText::Preferred>{{10, {{{"zone", Op::kIn, {"b"}}}, {}}}, {5, {{{"zone", Op::kIn, {}}}, {}}}};
   text.ports = {{"UDP", "10.0.0.1", 53}};
@@ -38,7 +39,7 @@ ProgramText full_program() {
   text.affinity = {{1, "zone", LabelSelectorText{{{"app", "db"}}, {}}, {"other"}, {}}};
   text.anti_affinity = {{1, "host", std::nullopt, {}, LabelSelectorText{}}};
   text.preferred_near = {{7, "zone", LabelSelectorText{}, {}, {}}};
-  text.preferred_far = {{-9, "zone", LabelSelectorText{{}, {{"app", Op::kGt, {"1"}}}}, {}, {}}};
+  text.preferred_far = {{-9, "zone", LabelSelectorText{{}, {{"app", Op::kGt, {"1"}}}, "Gt is no operator"}, {}, {}}};
   return text;
 }
 
@@ -56,8 +57,7 @@ TEST_F(ProgramTest, EveryFieldArrives) {
   EXPECT_EQ(program->name_set, std::vector<StringId>{id("n1")});
   ASSERT_EQ(program->preferred.size(), 2U);
   EXPECT_EQ(program->preferred[0].weight, 10);
-  EXPECT_EQ(program->preferred[0].error, "");
-  EXPECT_NE(program->preferred[1].error, "");
+  EXPECT_EQ(program->preferred_error, "[1] is no term");
   ASSERT_EQ(program->ports.size(), 1U);
   EXPECT_EQ(program->ports[0].protocol, id("UDP"));
   EXPECT_EQ(program->ports[0].port, 53U);
@@ -101,7 +101,7 @@ TEST_F(ProgramTest, TermsAboutOtherPodsArrive) {
   EXPECT_TRUE(program->preferred_near.terms[0].in_own_namespace);
   EXPECT_EQ(program->preferred_near.terms[0].weight, 7);
   EXPECT_EQ(program->preferred_far.terms[0].weight, -9);
-  EXPECT_NE(program->preferred_far.error, "") << "Gt is not for label selectors";
+  EXPECT_EQ(program->preferred_far.error, "Gt is no operator");
   EXPECT_FALSE(cluster.program(ProgramText().row())->has_pod_terms());
 }
 

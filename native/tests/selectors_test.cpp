@@ -235,24 +235,19 @@ TEST_F(SelectorsTest, AnyOtherFieldReadsAsEmptyText) {
   EXPECT_TRUE(reads(Op::kNotIn, "x"));
 }
 
-TEST_F(SelectorsTest, APreferredTermSaysWhatIsWrongWithIt) {
-  const auto read_term = [&](const TermText& text, std::string& error) {
+TEST_F(SelectorsTest, APreferredTermThatIsEmptyOrInvalidSelectsNothing) {
+  const auto read_term = [&](const TermText& text) {
     Packer to;
     pack(to, text);
     RowReader reader("term", to.bytes());
-    NodeSelector selector = read_preferred_term(reader, strings, name_key, error);
+    NodeSelector selector = read_preferred_term(reader, strings, name_key);
     reader.finish();
     return selector;
   };
-  std::string error;
-  EXPECT_EQ(read_term({}, error), NodeSelector::nothing()) << "an empty term is ignored";
-  EXPECT_EQ(error, "");
-  EXPECT_TRUE(matches_any(read_term({{{"zone", Op::kIn, {"a"}}}, {}}, error), labels({{"zone", "a"}})));
-  EXPECT_EQ(error, "");
-  EXPECT_EQ(read_term({{{"zone", Op::kIn, {"a"}}, {"zone", Op::kIn, {}}}, {}}, error), NodeSelector::nothing());
-  EXPECT_NE(error.find("matchExpressions[1]"), std::string::npos) << error;
-  EXPECT_EQ(read_term({{}, {{"metadata.name", Op::kGt, {"1"}}}}, error), NodeSelector::nothing());
-  EXPECT_NE(error.find("matchFields[0]"), std::string::npos) << error;
+  EXPECT_EQ(read_term({}), NodeSelector::nothing());
+  EXPECT_TRUE(matches_any(read_term({{{"zone", Op::kIn, {"a"}}}, {}}), labels({{"zone", "a"}})));
+  EXPECT_EQ(read_term({{{"zone", Op::kIn, {"a"}}, {"zone", Op::kIn, {}}}, {}}), NodeSelector::nothing());
+  EXPECT_EQ(read_term({{}, {{"metadata.name", Op::kGt, {"1"}}}}), NodeSelector::nothing());
 }
 
 // Allowed topologies (6.3)
@@ -294,16 +289,10 @@ TEST_F(SelectorsTest, LabelsAndExpressionsMustAllHold) {
   EXPECT_FALSE(selector.matches(labels({{"tier", "prod"}}), strings));
 }
 
-TEST_F(SelectorsTest, InvalidLabelSelectorsSaySo) {
-  const std::vector<LabelSelectorText> invalid{{{{"app", "-"}}, {}},
-                                               {{{"", "db"}}, {}},
-                                               {{}, {{"app", Op::kIn, {}}}},
-                                               {{}, {{"app", Op::kExists, {"x"}}}},
-                                               {{}, {{"app", Op::kGt, {"1"}}}},
-                                               {{}, {{"app", Op::kLt, {"1"}}}},
-                                               {{}, {{"app", Op::kUnknown, {}}}},
-                                               {{{"app", "db"}}, {{"bad key", Op::kExists, {}}}}};
-  for (const LabelSelectorText& text : invalid) EXPECT_NE(read(text).error, "");
+TEST_F(SelectorsTest, WhatIsWrongWithALabelSelectorIsKept) {
+  for (const Op op : {Op::kIn, Op::kExists, Op::kGt, Op::kLt, Op::kUnknown}) {
+    EXPECT_EQ(read(LabelSelectorText{{{"", "-"}}, {{"app", op, {}}}, "no selector"}).error, "no selector");
+  }
   EXPECT_EQ(read(LabelSelectorText{{{"app", ""}}, {{"tier", Op::kDoesNotExist, {}}}}).error, "");
 }
 

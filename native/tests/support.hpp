@@ -150,6 +150,7 @@ using SelectorText = std::vector<TermText>;
 struct LabelSelectorText {
   Pairs labels = {};
   Expressions expressions = {};
+  std::string error = {};  ///< as the row's writer finds it
 };
 
 inline void pack(Packer& to, const Expressions& expressions) {
@@ -168,6 +169,7 @@ inline void pack(Packer& to, const SelectorText& selector) {
 inline void pack(Packer& to, const LabelSelectorText& selector) {
   to.pairs(selector.labels);
   pack(to, selector.expressions);
+  to.text(selector.error);
 }
 template <class Value>
 void pack(Packer& to, const std::optional<Value>& value) {
@@ -470,6 +472,7 @@ struct ProgramText {
   std::optional<SelectorText> required = {};
   std::optional<Texts> name_set = {};
   std::optional<std::vector<Preferred>> preferred = {};
+  std::string preferred_error = {};
   std::vector<Port> ports = {};
   UsageText usage = {};
   std::int64_t fit_milli_cpu = 100;
@@ -505,6 +508,7 @@ struct ProgramText {
         to.i64(one.weight);
         pack(to, one.term);
       }
+      to.text(preferred_error);
     }
     to.u32(ports.size());
     for (const Port& port : ports) to.text(port.protocol).text(port.ip).u32(port.port);
@@ -557,13 +561,14 @@ struct PodText {
   std::string node = {};
   Pairs labels = {};
   bool is_terminating = false;
+  std::int64_t priority = 0;
   OwnerKind owner_kind = OwnerKind::kNone;
   std::string owner = {};
   std::vector<ClaimUseText> claims = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating);
+    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating).i64(priority);
     to.u8(static_cast<std::uint8_t>(owner_kind)).text(owner).u32(claims.size());
     for (const ClaimUseText& use : claims) to.text(use.claim).flag(use.is_ephemeral);
     return to.bytes();

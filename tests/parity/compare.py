@@ -49,8 +49,13 @@ def _step(answer: Mapping[str, Json]) -> dict[str, Json]:
 
 def _first_difference(expected: Mapping[str, Json], actual: Mapping[str, Json]) -> str | None:
     for field, wanted in expected.items():
-        if wanted != actual[field]:
-            return f"{field}: recorded {wanted!r}, decided {actual[field]!r}"
+        decided = actual[field]
+        if wanted == decided:
+            continue
+        while isinstance(wanted, dict) and isinstance(decided, dict):
+            key = next(key for key in sorted({*wanted, *decided}) if wanted.get(key) != decided.get(key))
+            field, wanted, decided = f"{field}[{key}]", wanted.get(key), decided.get(key)
+        return f"{field}: recorded {wanted!r}, decided {decided!r}"
     return None
 
 

@@ -23,10 +23,10 @@ from tests.builders import (
     make_pv,
     make_pvc,
 )
+from tests.parity.answers import answer
 from tests.parity.clusters import Draw, Situation
 from tests.parity.engines import ENGINES
 from tests.parity.situations import engine_with, every_engine, reasons
-from tests.parity.test_random import answer_of
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import with_annotations
 from volsched.api.kinds import meta
@@ -327,7 +327,7 @@ class Walk:
         plain = self._native.decide(asked)
         generous = set(plain.feasible())
         decisions = [engine.decide(asked, profile=self._profile) for engine in self._engines]
-        native, reference = (answer_of(decision) for decision in decisions)
+        native, reference = (answer(decision) for decision in decisions)
         assert native == reference
         strict = set(decisions[0].feasible())
         assert strict <= generous  # exact capacity only ever refuses more

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -73,7 +74,8 @@ struct Plan {
   std::vector<BindStep> provision;
 };
 
-/// One assumption: what it changed. What was there before is kept by the cluster, which learns of newer objects.
+/// One assumption: where it lies over an object. What it says there is kept by the cluster, which learns of newer
+/// objects.
 struct AssumedState {
   std::uint64_t id = 0;
   PodId pod;
@@ -123,6 +125,8 @@ class Cluster {
   // ------------------------------------------------------------------------------------------------------------
   ProgramPtr program(std::string_view content);
   PodInstance instance(std::string_view row);
+  /// A pod as it would be on a node, without counting it there.
+  PodRow guest(std::string_view program, std::string_view instance, std::string_view usage, NodeId row);
   /// A profile compiled against this cluster; good for its copies as well.
   ProfilePtr profile(std::string_view row);
   /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node
@@ -157,6 +161,10 @@ class Cluster {
   [[nodiscard]] bool key_of(ClaimId claim, bool migrated, VolumeKey& key) const;
   /// Work out what is attached where objects have changed. Called before limits are read.
   void refresh_attachments();
+  /// Add what a pod attaches to a node that has a CSINode; the text of a problem, empty when there is none.
+  std::string add_attached(const PodRow& pod, std::vector<VolumeKey>& keys) const;
+  /// The volumes of a node's VolumeAttachments that count.
+  [[nodiscard]] std::vector<VolumeKey> attachments_of(NodeId row) const;
   /// Nodes whose attached volumes cannot be counted.
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".
@@ -171,8 +179,9 @@ class Cluster {
   /// nothing.
   SelectorId zone_selector(Label label);
 
-  /// Text of everything that decisions depend on, in an order that row numbers and history do not touch: equal states
-  /// have equal digests.
+  /// Text of everything that decisions depend on, but for what depends on history: the order of nodes and of the pods
+  /// on one, and lagging image counts. A line for each object and for what is kept up beside the objects, in an order
+  /// that row numbers do not touch: equal states have equal digests.
   [[nodiscard]] std::string digest();
   /// Empty, or the first invariant broken; for tests.
   [[nodiscard]] std::string validate();
@@ -200,6 +209,8 @@ class Cluster {
   WorkloadTable workloads;
 
  private:
+  friend class ClusterDigest;
+
   NodeId node_slot(StringId name);
   void release_if_unused(NodeId row);
   void set_labels(NodeId row, Labels labels);
@@ -248,23 +259,38 @@ class Cluster {
   FlatMap zone_selectors_;
   std::unordered_map<std::string_view, ProgramPtr> programs_;
   std::size_t programs_purge_at_ = 4096;
-  /// What the object itself says where an assumption lies over it.
-  struct AssumedVolume {
-    std::uint64_t assumption = 0;
+  /// What the object itself says, and over it what each assumption says, oldest first: the last one counts, and taking
+  /// one back leaves the others.
+  struct ClaimRef {
     ClaimId claim;
     StringId claim_uid;
   };
-  struct AssumedClaim {
-    std::uint64_t assumption = 0;
-    bool has_selected_node = false;
-    StringId selected_node;
-    std::vector<CapacityId> held;
+  /// `pools`: where the claim holds room from then on; none where the assumption says nothing of it.
+  struct Selection {
+    bool has_node = false;
+    StringId node;
+    std::vector<CapacityId> pools;
   };
+  template <class Said>
+  struct Layers {
+    Said own;
+    std::vector<std::pair<std::uint64_t, Said>> assumed;  ///< by assumption
+    [[nodiscard]] const Said& effective() const { return assumed.empty() ? own : assumed.back().second; }
+    /// Whether the assumption was there.
+    bool forget(std::uint64_t assumption) {
+      return std::erase_if(assumed, [&](const auto& layer) { return layer.first == assumption; }) > 0;
+    }
+  };
+  std::unordered_map<std::uint32_t, Layers<ClaimRef>> assumed_volumes_;  ///< by VolumeId
+  std::unordered_map<std::uint32_t, Layers<Selection>> assumed_claims_;  ///< by ClaimId
   /// By ClaimId or VolumeId: what it holds, for those that hold something. The sums are in `capacities`.
   using Holds = std::unordered_map<std::uint32_t, PoolHold>;
-  void set_hold(Holds& holds, std::uint32_t holder, std::vector<CapacityId> pools, std::int64_t bytes);
-  std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
-  std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
+  void set_hold(Holds& holds, std::uint32_t holder, std::span<const CapacityId> pools, std::int64_t bytes);
+  /// What a claim holds now, from what is written on it and what is assumed of it.
+  void settle_hold(ClaimId id);
+  /// By ClaimId, for those that name some: the pools written on the claim. It holds room there while it has a selected
+  /// node and no volume.
+  std::unordered_map<std::uint32_t, std::vector<CapacityId>> named_pools_;
   Holds claim_holds_;
   Holds volume_holds_;
   std::uint64_t next_assumption_ = 1;

@@ -7,7 +7,7 @@
 namespace volsched {
 
 // VolumeBinding's exact capacity: all claims of a pod against all pools of a node, with what others hold in them left
-// out. The rules in plain words are volsched/rules/exact_capacity.py; docs/decisions/0005 says why.
+// out. The rules in plain words are volsched/rules/exact_capacity.py; docs/decisions/0009 says why.
 
 /// Whether provisioning a claim is a question of free storage.
 [[nodiscard]] bool draws_on_pools(const Cluster& cluster, ClaimId id);

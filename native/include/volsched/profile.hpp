@@ -60,6 +60,7 @@ struct Profile {
   bool has_added_affinity = false;
   SelectorId added_affinity;
   std::vector<PreferredTerm> added_preferred;
+  std::string added_preferred_error;
 
   bool has_system_spread = true;  ///< hostname and zone for pods without constraints
   std::vector<SpreadConstraint> spread_defaults;

@@ -17,7 +17,6 @@ namespace volsched {
 struct PreferredTerm {
   SelectorId selector;
   std::int32_t weight = 0;
-  std::string error;  ///< set: the term is invalid, which fails scoring unless its weight is 0
 };
 
 /// A migratable volume written into the pod, as its CSI driver counts it.
@@ -74,6 +73,7 @@ struct PodProgram {
   std::vector<StringId> name_set;
   bool has_preferred_affinity = false;  ///< the list is given, be it empty
   std::vector<PreferredTerm> preferred;
+  std::string preferred_error;  ///< set: one of them that counts is invalid, which fails scoring
   std::vector<HostPort> ports;
 
   Usage usage;                     ///< what it takes from a node, once there
@@ -116,6 +116,7 @@ struct PodInstance {
   StringId node;  ///< spec.nodeName, empty = none
   LabelSetId labels;
   bool is_terminating = false;
+  std::int64_t priority = 0;
   OwnerRef owner;
   std::vector<ClaimUse> claims;  ///< in volume order
 };

@@ -42,7 +42,7 @@ struct NodeSelector {
 /// A selector over label sets as objects carry it.
 struct LabelSelector {
   Term requirements;
-  std::string error;  ///< set: the selector is invalid, upstream's text
+  std::string error;  ///< set: the selector is invalid; told by the row, in upstream's words
 
   [[nodiscard]] bool matches(const Labels& labels, const StringPool& strings) const;
 };
@@ -61,8 +61,8 @@ struct LabelSelector {
 enum class FieldsAre { kCompared, kIgnored };
 
 NodeSelector read_node_selector(RowReader& reader, StringPool& strings, StringId name_key, FieldsAre fields);
-/// One term (a preferred term of a pod); `error` is set when it is invalid.
-NodeSelector read_preferred_term(RowReader& reader, StringPool& strings, StringId name_key, std::string& error);
+/// One preferred term of a pod; an invalid one selects nothing.
+NodeSelector read_preferred_term(RowReader& reader, StringPool& strings, StringId name_key);
 LabelSelector read_label_selector(RowReader& reader, StringPool& strings);
 /// allowedTopologies of a storage class: every expression is an In. No terms at all hold for every node.
 NodeSelector read_allowed_topologies(RowReader& reader, StringPool& strings);

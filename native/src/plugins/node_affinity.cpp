@@ -14,6 +14,7 @@ struct AffinityCache final : PluginCache {
   std::vector<std::uint64_t> versions;  ///< of the preferred terms' selectors
   std::vector<std::int32_t> raw;        ///< by row: sum of weights
   bool has_any = false;
+  ValueClasses by_raw;  ///< while some node has a sum
 };
 
 class NodeAffinity final : public Plugin {
@@ -46,8 +47,8 @@ class NodeAffinity final : public Plugin {
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
     if (!cycle.program.has_preferred_affinity && cycle.profile.added_preferred.empty())
       return {PreScoreStatus::Kind::kSkip, {}};
-    for (const PreferredTerm& term : cycle.program.preferred) {
-      if (term.weight != 0 && !term.error.empty()) return {PreScoreStatus::Kind::kError, term.error};
+    for (const std::string* error : {&cycle.program.preferred_error, &cycle.profile.added_preferred_error}) {
+      if (!error->empty()) return {PreScoreStatus::Kind::kError, *error};
     }
     return {};
   }
@@ -65,6 +66,19 @@ class NodeAffinity final : public Plugin {
     std::vector<std::int32_t>& column = cycle.scratch.take(cache.raw.size());
     for (std::size_t row = 0; row < column.size(); ++row) column[row] = 100 * cache.raw[row] / most;
     return {column.data(), 0};
+  }
+
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    const AffinityCache& cache = refreshed(cycle);
+    return cache.has_any && !cache.by_raw.classes.is_crowded() ? &cache.by_raw.classes : nullptr;
+  }
+
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const ValueClasses& by_raw = refreshed(cycle).by_raw;
+    const std::int64_t most = by_raw.greatest(counts);
+    for (std::size_t at = 0; at < scores.size() && most != 0; ++at)
+      scores[at] = static_cast<std::int32_t>(100 * by_raw.classes.signature(at)[0] / most);
   }
 
  private:
@@ -88,6 +102,7 @@ class NodeAffinity final : public Plugin {
         cache.has_any = true;
       });
     });
+    if (cache.has_any) cache.by_raw.assign(cache.raw);
     return cache;
   }
 };

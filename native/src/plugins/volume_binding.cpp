@@ -125,23 +125,34 @@ const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
 }
 
 /// Claims that have to be provisioned on a node: those under way, then those that no volume is found for.
-std::vector<ClaimId> provisioned_on(const Cycle& cycle, NodeId row) {
+std::vector<ClaimId> provisioned_beside(const Cycle& cycle, std::span<const VolumeId> picks) {
   std::vector<ClaimId> claims = cycle.volume_state.annotated;
-  const std::vector<VolumeId> picks = picks_of(cycle, row);
   for (std::size_t at = 0; at < picks.size(); ++at) {
     if (!picks[at].valid()) claims.push_back(cycle.volume_state.matches[at].claim);
   }
   return claims;
 }
 
-/// Refusals of one filter run; a node may be in one of the first two and one of the others.
+std::vector<ClaimId> provisioned_on(const Cycle& cycle, NodeId row) {
+  return provisioned_beside(cycle, picks_of(cycle, row));
+}
+
+/// Refusals of one filter run; a node may be in one of the first two and one of the others. A mask is empty until it
+/// has a member: mostly nobody is refused.
 struct Verdict {
-  explicit Verdict(std::size_t rows) : affinity(rows), missing(rows), bind(rows), storage(rows), undecided(rows) {}
   NodeMask affinity;
   NodeMask missing;
   NodeMask bind;
   NodeMask storage;
   NodeMask undecided;
+
+  static void add(NodeMask& to, const NodeMask& nodes) {
+    if (to.size() != 0) {
+      to |= nodes;
+    } else if (nodes.any()) {
+      to = nodes;
+    }
+  }
 };
 
 class VolumeBinding final : public Plugin {
@@ -158,23 +169,28 @@ class VolumeBinding final : public Plugin {
   }
 
   void filter(Cycle& cycle) const override {
-    Verdict verdict(cycle.cluster.rows());
+    Verdict verdict;
     check_bound(cycle, verdict);
     check_unbound(cycle, verdict);
-    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) {
-      cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons));
+    const auto refuse = [&](const NodeMask& nodes, std::string_view reason) {
+      if (nodes.size() != 0) cycle.reject(id(), nodes, Code::kUnresolvable, {reason});
     };
-    refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
-    refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
-    refuse(verdict.affinity & verdict.undecided, {kAffinityReason, kUndecidedReason});
-    refuse(verdict.bind & verdict.missing, {kBindReason, kMissingReason});
-    refuse(verdict.storage & verdict.missing, {kStorageReason, kMissingReason});
-    refuse(verdict.undecided & verdict.missing, {kUndecidedReason, kMissingReason});
-    refuse(verdict.affinity, {kAffinityReason});
-    refuse(verdict.bind, {kBindReason});
-    refuse(verdict.storage, {kStorageReason});
-    refuse(verdict.undecided, {kUndecidedReason});
-    refuse(verdict.missing, {kMissingReason});
+    const auto refuse_both = [&](const NodeMask& first, const NodeMask& second, std::string_view reason,
+                                 std::string_view other) {
+      if (cycle.wants_reasons && first.size() != 0 && second.size() != 0)
+        cycle.reject(id(), first & second, Code::kUnresolvable, {reason, other});
+    };
+    refuse_both(verdict.affinity, verdict.bind, kAffinityReason, kBindReason);
+    refuse_both(verdict.affinity, verdict.storage, kAffinityReason, kStorageReason);
+    refuse_both(verdict.affinity, verdict.undecided, kAffinityReason, kUndecidedReason);
+    refuse_both(verdict.bind, verdict.missing, kBindReason, kMissingReason);
+    refuse_both(verdict.storage, verdict.missing, kStorageReason, kMissingReason);
+    refuse_both(verdict.undecided, verdict.missing, kUndecidedReason, kMissingReason);
+    refuse(verdict.affinity, kAffinityReason);
+    refuse(verdict.bind, kBindReason);
+    refuse(verdict.storage, kStorageReason);
+    refuse(verdict.undecided, kUndecidedReason);
+    refuse(verdict.missing, kMissingReason);
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override;
@@ -268,7 +284,7 @@ class VolumeBinding final : public Plugin {
         }
       }
       const NodeMask unreachable = cluster.unreachable(volume, undecided);
-      verdict.affinity |= unreachable;
+      Verdict::add(verdict.affinity, unreachable);
       undecided -= unreachable;
     }
   }
@@ -282,7 +298,7 @@ class VolumeBinding final : public Plugin {
       NodeMask selected(cluster.rows());
       const NodeId row = cluster.find_node(cluster.claims.at(claim).selected_node);
       if (row.valid() && open.test(row)) selected.set(row);
-      verdict.bind |= open - selected;
+      Verdict::add(verdict.bind, open - selected);
       open = std::move(selected);
     }
     if (open.none()) return;
@@ -314,11 +330,27 @@ class VolumeBinding final : public Plugin {
 
   /// Exact capacity: refuse those of `nodes` where the claims do not fit side by side.
   static void fit_together(Cycle& cycle, const NodeMask& nodes, Verdict& verdict) {
+    NodeMask lacking(cycle.cluster.rows());
+    NodeMask undecided(cycle.cluster.rows());
     nodes.for_each([&](NodeId row) {
       const PackVerdict fit = joint_fit(cycle, row, provisioned_on(cycle, row)).verdict;
-      if (fit == PackVerdict::kLacks) verdict.storage.set(row);
-      if (fit == PackVerdict::kUndecided) verdict.undecided.set(row);
+      if (fit == PackVerdict::kLacks) lacking.set(row);
+      if (fit == PackVerdict::kUndecided) undecided.set(row);
     });
+    Verdict::add(verdict.storage, lacking);
+    Verdict::add(verdict.undecided, undecided);
+  }
+
+  /// Those of `nodes` where no pool has room for the claim; an empty mask where there are none.
+  static NodeMask without_room(Cycle& cycle, ClaimId id, const NodeMask& nodes) {
+    if (!draws_on_pools(cycle.cluster, id)) return {};
+    if (has_own_holds(cycle)) {  // never with many nodes: such a claim has its node
+      NodeMask lacking(cycle.cluster.rows());
+      nodes.for_each([&](NodeId row) { lacking.assign(row, !fits_alone(cycle, id, row)); });
+      return lacking;
+    }
+    const NodeMask& enough = pools_for(cycle, id)->enough;
+    return nodes.is_subset_of(enough) ? NodeMask() : nodes - enough;
   }
 
   /// Take out of `nodes` those where the claim cannot be provisioned.
@@ -326,21 +358,16 @@ class VolumeBinding final : public Plugin {
     const Cluster& cluster = cycle.cluster;
     const StorageClass& storage_class = cluster.classes.at(cluster.claims.at(id).storage_class);
     if (!storage_class.provisions) {
-      verdict.bind |= nodes;
+      Verdict::add(verdict.bind, nodes);
       nodes.clear();
       return;
     }
     const NodeMask forbidden = cluster.selectors.nodes(storage_class.allowed).outside(nodes);
-    verdict.bind |= forbidden;
+    Verdict::add(verdict.bind, forbidden);
     nodes -= forbidden;
-    if (!draws_on_pools(cluster, id)) return;
-    NodeMask lacking(cluster.rows());
-    if (has_own_holds(cycle)) {  // never with many nodes: such a claim has its node
-      nodes.for_each([&](NodeId row) { lacking.assign(row, !fits_alone(cycle, id, row)); });
-    } else {
-      lacking = nodes - pools_for(cycle, id)->enough;
-    }
-    verdict.storage |= lacking;
+    const NodeMask lacking = without_room(cycle, id, nodes);
+    if (lacking.size() == 0) return;
+    Verdict::add(verdict.storage, lacking);
     nodes -= lacking;
   }
 };
@@ -388,8 +415,8 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
 
 /// A column of scores by the default shape, which is 100 less the percentage used, as the profile's shape has them.
 /// Only for nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
-ScoreColumn reshaped(Cycle& cycle, const std::vector<std::int32_t>& column, const NodeMask& feasible) {
-  if (cycle.profile.is_default_volume_shape) return {column.data(), 0};
+ScoreColumn reshaped(Cycle& cycle, const KeptColumn& column, const NodeMask& feasible) {
+  if (cycle.profile.is_default_volume_shape) return ScoreColumn::kept_by(column);
   std::array<std::int32_t, 101> by_default_score{};
   for (std::int64_t used = 0; used <= 100; ++used) {
     const auto score = static_cast<std::int32_t>(score_on_shape(cycle.profile.volume_shape, used));
@@ -405,12 +432,15 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   VolumeState& state = cycle.volume_state;
   if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return {};
   ensure_columns(cycle);
-  // One column covers every feasible node: it has the scores.
-  if (!state.is_exact && state.annotated.empty()) {
-    const MatchColumn* column = state.matches.front().column;
-    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(),
-                                            [&](const auto& match) { return match.column == column; });
-    const bool has_means = !cycle.profile.is_default_volume_shape && state.matches.size() > 1;
+  // One column covers every feasible node, and no other has a volume for one of them: it has the scores, whatever is
+  // provisioned beside.
+  if (!state.is_exact) {
+    const auto has_volume = [&](const auto& match) { return feasible.intersects(nodes_of(match)); };
+    const auto first = std::find_if(state.matches.begin(), state.matches.end(), has_volume);
+    const MatchColumn* column = first == state.matches.end() ? nullptr : first->column;
+    const bool is_only_column = std::all_of(
+        first, state.matches.end(), [&](const auto& match) { return match.column == column || !has_volume(match); });
+    const bool has_means = !cycle.profile.is_default_volume_shape && column != nullptr && column->shapes.size() > 1;
     if (column != nullptr && is_only_column && !has_means && feasible.is_subset_of(column->any))
       return reshaped(cycle, column->score, feasible);
   }
@@ -447,6 +477,20 @@ BindStep exact_step(const Cluster& cluster, ClaimId claim, const VolumeState::Jo
 
 }  // namespace
 
+std::uint64_t volume_variant(const Cycle& cycle) {
+  const Cluster& cluster = cycle.cluster;
+  std::uint64_t variant = 0;
+  const auto add = [&](std::uint32_t id) { variant = mix64(variant ^ id); };
+  for (const ClaimId claim : cycle.volume_state.bound) {
+    const Volume& volume = cluster.volumes.at(cluster.claims.at(claim).volume);
+    add(volume.affinity.value());
+    add(volume.migrated_affinity.value());
+  }
+  for (const ClaimId claim : cycle.volume_state.annotated) add(cluster.claims.at(claim).selected_node.value());
+  for (const SelectorId selector : cycle.zone_selectors) add(selector.value());
+  return variant;
+}
+
 Plan volume_plan(Cycle& cycle, NodeId row) {
   VolumeState& state = cycle.volume_state;
   Plan plan;
@@ -457,7 +501,7 @@ Plan volume_plan(Cycle& cycle, NodeId row) {
   for (std::size_t at = 0; at < picks.size(); ++at) {
     if (picks[at].valid()) plan.bind.push_back({state.matches[at].claim, picks[at], {}});
   }
-  const std::vector<ClaimId> provisioned = provisioned_on(cycle, row);
+  const std::vector<ClaimId> provisioned = provisioned_beside(cycle, picks);
   if (cycle.profile.is_exact_capacity) {
     const VolumeState::JointFit& fit = joint_fit(cycle, row, provisioned);
     for (const ClaimId claim : provisioned) plan.provision.push_back(exact_step(cluster, claim, fit.find(claim)));

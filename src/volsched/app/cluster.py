@@ -111,7 +111,8 @@ class Wires:
 class Cluster:
     """An embedded Kubernetes cluster for storage scheduling.
 
-    state: SQLite file to keep it in, or None for memory. seed: of uids and chance; a state file keeps its own. engine: "native" or
+    state: SQLite file to keep it in, or None for memory. read_only: look at what the file holds now, also while another process runs the
+    cluster; nothing can be written or run. seed: of uids and chance; a state file keeps its own. engine: "native" or
     "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, under `kubelet_root`
     (`{node}` in it becomes the node's name); "instant" sets bound pods running.
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
@@ -121,7 +122,7 @@ class Cluster:
     the default profile. plugins: own scheduling plugins, or classes of such; a configuration has to enable them, without one they join the
     default profile (`volsched.engine.plugin`, `volsched.scheduler.framework`).
     exact_capacity: the scheduler counts what claims under way hold in CSIStorageCapacity objects, and a pod's claims together
-    (docs/decisions/0005); None takes what the state file remembers, else the way of Kubernetes, which tests each claim alone.
+    (docs/decisions/0009); None takes what the state file remembers, else the way of Kubernetes, which tests each claim alone.
 
     Raises StateError if the state file cannot be used, InputError if the configuration cannot.
     """
@@ -130,6 +131,7 @@ class Cluster:
         self,
         *,
         state: Path | None = None,
+        read_only: bool = False,
         seed: int | None = None,
         engine: str = "native",
         tie_break: TieBreak = "first",
@@ -145,7 +147,7 @@ class Cluster:
         exact_capacity: bool | None = None,
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
-        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
+        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state, read_only=read_only)
         self.start_ns = self.clock.now_ns()
         self.changed_ns = self.start_ns  # when an object changed last
         self.narrative: list[tuple[int, Happening]] = []
@@ -178,6 +180,8 @@ class Cluster:
         self._asked: list[DriverSettings] | None = None  # drivers reached for questions only
         self._begun = False
         self._states: dict[Key, dict[bytes, None]] = {}
+        self._placed = {key_of(pod): bool(pod.spec.nodeName) for pod in self.store.list("Pod").items}
+        self._placed_count = sum(self._placed.values())
 
     def __enter__(self) -> Cluster:
         return self
@@ -290,7 +294,9 @@ class Cluster:
     def progress(self) -> str:
         """One line for a progress display."""
         elapsed = (self.now_ns() - self.start_ns) / 1e9
-        return f"{elapsed:,.1f} s of virtual time, {self.store.resource_version:,} writes, {self.loop.pending:,} callbacks waiting"
+        # numbers only: this is asked from the thread of a display while the cluster works
+        pods = f"{self._placed_count:,} of {len(self._placed):,} pods on nodes"
+        return f"{elapsed:,.1f} s of virtual time, {pods}, {self.store.resource_version:,} writes"
 
     # what a user does
 
@@ -410,6 +416,11 @@ class Cluster:
         return [meta(pod).name or "" for pod in pods if any(name == key.name for _, name, _ in claim_names(pod))]
 
     def _on_change(self, event: WatchEvent) -> None:
+        if event.kind == "Pod":
+            before = self._placed.pop(event.key, False)
+            if event.change is not Change.DELETED:
+                self._placed[event.key] = bool(event.object.spec.nodeName)
+            self._placed_count += self._placed.get(event.key, False) - before
         if is_object_change(event):
             if self._is_news(event):
                 self.loop.changed()

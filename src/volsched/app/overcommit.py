@@ -7,7 +7,7 @@ kube-scheduler tests each claim alone against what a pool publishes, so nothing 
 added up in the order in which they come: a claim is beyond the pool when what the earlier ones leave is too little for it, and is passed
 over then, as exact capacity would pass it over. Nothing is run and nothing changed.
 
-Source: docs/decisions/0005; spec/scheduling.md 4.4, traps 16 to 18.
+Source: docs/decisions/0009; spec/scheduling.md 4.4, traps 16 to 18.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from volsched.cache.capacity_ledger import CapacityLedger
 from volsched.cache.scheduler_cache import SchedulerCache
 from volsched.rules.capacity import claim_bytes, pool_name, published
 from volsched.rules.volumes import claim_names, pod_terminated
-from volsched.scheduler.queue import priority_of
+from volsched.scheduler.priority import priority_of
 
 if TYPE_CHECKING:
     from volsched.app.cluster import Cluster

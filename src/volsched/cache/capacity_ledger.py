@@ -19,7 +19,7 @@ A provisioner does not write an object again whose figure is the same as before.
 counts as contained `settle_s` after its creation in any case: by then the driver has been asked anew. An object written by hand is
 believed until it is written again.
 
-Source: docs/decisions/0005; spec/volumes.md 3.10 for what the figures contain when.
+Source: docs/decisions/0009; spec/volumes.md 3.10 for what the figures contain when.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact capacity in words: how much of a pool is held, by whom, and why a pod's claims do not fit side by side.
 
 What the pod's own claims hold from an earlier attempt is theirs and counts as free; such a claim stays with the pools it holds room in.
-Source: docs/decisions/0005.
+Source: docs/decisions/0009.
 """
 
 from __future__ import annotations

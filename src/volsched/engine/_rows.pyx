@@ -206,7 +206,7 @@ cdef int put_label_selector(Row to, selector) except -1:
     to.u8(1)
     to.labels(selector.matchLabels)
     put_requirements(to, selector.matchExpressions)
-    return 0
+    return to.text(rows.selector_problem(selector))
 
 
 # Nodes ----------------------------------------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def claim_row(pvc):
             controller = owner.uid
             break
     to.text(controller)
-    to.texts(rows.held_by_claim(pvc) if _STORAGE_CAPACITY in annotations else None)
+    to.texts(rows.named_pools(pvc) if _STORAGE_CAPACITY in annotations else None)
     return to.done()
 
 
@@ -593,6 +593,7 @@ def instance_row(pod):
     to.text(spec.nodeName)
     to.labels(metadata.labels)
     to.flag(metadata.deletionTimestamp is not None)
+    to.i64(spec.priority or 0)
     owners = metadata.ownerReferences
     if owners:
         writer = rows.Writer()

@@ -155,7 +155,7 @@ class EngineProfile:
     balanced: resources of NodeResourcesBalancedAllocation. volume_shape: VolumeBinding's score by how full its storage would be.
     percentage_of_nodes_to_score: 100 looks at every node, 0 adapts to their number, None leaves it to the engine.
     exact_capacity: VolumeBinding counts what is held in each capacity object, and the pod's own claims together, where upstream tests each
-    claim alone (docs/decisions/0005). capacity_steps_max: placements it tries for the claims of one pod on one node before it refuses the
+    claim alone (docs/decisions/0009). capacity_steps_max: placements it tries for the claims of one pod on one node before it refuses the
     node undecided (`volsched.rules.packing`).
     Raises EngineError when a list names a plugin twice, a weight is not positive, or a shape is not ascending.
     """

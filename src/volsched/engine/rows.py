@@ -2,7 +2,7 @@
 
 A row is bytes: little-endian integers (u8, u32, i64), 128-bit nanos, texts and lists with a 32-bit length in front. One function per kind
 writes one row; the native reader (row_reader.hpp, cluster*.cpp) reads the fields in the same order. Semantics stay where they are written
-down once: resources and CSI migration come from `volsched.rules`; selectors go over as they are and are judged natively.
+down once: resources, CSI migration and what is wrong with a selector come from `volsched.rules`; selectors are tested natively.
 
 A pod becomes two rows. Its *program* is what pods of one template have in common and is compiled once for all of them; its *instance* is
 its own: name, uid, labels, claims. A pod on a node may have a third, its *usage*, when its status changes what it takes.
@@ -41,7 +41,7 @@ from lightkube.models.storage_v1 import CSIDriver, CSINode, CSIStorageCapacity, 
 from volsched.api.edit import annotations_of, labels_of, replace
 from volsched.api.kinds import kind_of
 from volsched.api.quantity import parse as parse_quantity
-from volsched.rules.capacity import held_by_claim, named_pools, shared_with
+from volsched.rules.capacity import named_pools, shared_with
 from volsched.rules.resources import (
     Resources,
     incoming_scoring_requests,
@@ -49,6 +49,8 @@ from volsched.rules.resources import (
     placed_requests,
     placed_scoring_requests,
 )
+from volsched.rules.selectors import selector_problem
+from volsched.rules.topology import preferred_problem
 from volsched.rules.translation import (
     ANN_MIGRATED_PLUGINS,
     TranslationError,
@@ -184,8 +186,12 @@ def _optional_node_selector(to: Writer, selector: NodeSelector | None) -> None:
 def _label_selector(to: Writer, selector: LabelSelector | None, *, also: Mapping[str, str] | None = None) -> None:
     """A selector or its absence; `also`: labels that have to be equal besides."""
     to.flag(selector is not None)
-    if selector is None:
-        return
+    if selector is not None:
+        _selector(to, selector, also=also)
+
+
+def _selector(to: Writer, selector: LabelSelector, *, also: Mapping[str, str] | None = None) -> None:
+    """A selector and what is wrong with it."""
     to.labels(selector.matchLabels)
     expressions = selector.matchExpressions or []
     to.u32(len(expressions) + len(also or {}))
@@ -197,6 +203,7 @@ def _label_selector(to: Writer, selector: LabelSelector | None, *, also: Mapping
         to.text(key)
         to.u8(OPERATORS["In"])
         to.texts([value])
+    to.text(selector_problem(selector))
 
 
 # Nodes ----------------------------------------------------------------------------------------------------------------------------------
@@ -355,7 +362,7 @@ def claim_row(pvc: PersistentVolumeClaim) -> bytes:
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
     owners = (metadata.ownerReferences if metadata else None) or []
     to.text(next((owner.uid for owner in owners if owner.controller), None))
-    to.texts(held_by_claim(pvc))
+    to.texts(named_pools(pvc))
     return to.done()
 
 
@@ -425,10 +432,12 @@ def controller_row(controller: ReplicationController | ReplicaSet | StatefulSet)
     to.text((metadata.namespace if metadata else None) or "default")
     to.text(metadata.name if metadata else None)
     selector = controller.spec.selector if controller.spec else None
-    if not isinstance(selector, LabelSelector):
-        selector = LabelSelector(matchLabels=selector)
-    to.labels(selector.matchLabels)
-    _requirements(to, selector.matchExpressions)
+    if isinstance(selector, LabelSelector):
+        _selector(to, selector)
+    else:  # plain labels, which nobody checks
+        to.labels(selector)
+        to.u32(0)
+        to.text("")
     return to.done()
 
 
@@ -493,11 +502,12 @@ def _affinity(to: Writer, pod: Pod) -> None:
 
 
 def put_preferred_terms(to: Writer, terms: Sequence[PreferredSchedulingTerm]) -> None:
-    """Preferred node affinity."""
+    """Preferred node affinity, and what is wrong with it."""
     to.u32(len(terms))
     for item in terms:
         to.i64(item.weight)
         _term(to, item.preference)
+    to.text(preferred_problem(terms))
 
 
 def _is_sidecar(container: Container) -> bool:
@@ -550,7 +560,7 @@ def _inline_volumes(to: Writer, volumes: list[Volume]) -> None:
             translated = translate_inline(volume)
         except TranslationError as problem:
             to.flag(False)
-            to.text(str(problem))
+            to.text(f"converting volume({volume.name}) from inline to csi: {problem}")
             continue
         to.flag(True)
         to.text(translated.driver if translated else None)
@@ -682,6 +692,7 @@ def instance_row(pod: Pod) -> bytes:
     to.text(spec.nodeName if spec else None)
     to.labels(labels_of(pod))
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
+    to.i64((spec.priority if spec else None) or 0)
     _owner(to, metadata.ownerReferences if metadata else None)
     claims: list[tuple[str, bool]] = []
     for volume in (spec.volumes if spec else None) or ():

@@ -10,7 +10,7 @@ on a claim together with the selected node; on a volume it is only ever laid ove
 Every object is a pool of its own, unless classes of one provisioner say with equal texts in `ANN_SHARED_CAPACITY` that they draw on the
 same storage: then what is held in one object is held in the other classes' objects of the same segment as well.
 
-Nothing here is Kubernetes' rule: kube-scheduler tests each claim alone against each object and remembers nothing. See docs/decisions/0005.
+Nothing here is Kubernetes' rule: kube-scheduler tests each claim alone against each object and remembers nothing. See docs/decisions/0009.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ held in it, a single volume may be no larger than maximumVolumeSize, and the cla
 published (maximumVolumeSize alone) cannot be counted, so only the maximum applies.
 
 What the pod's own claims hold already, from an earlier attempt, is theirs; such a claim stays with the objects it holds room in.
-Source: docs/decisions/0005.
+Source: docs/decisions/0009.
 """
 
 from __future__ import annotations

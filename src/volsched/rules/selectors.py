@@ -15,10 +15,12 @@ Source: apimachinery/pkg/labels/selector.go, apimachinery/pkg/fields/selector.go
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from lightkube.models.meta_v1 import LabelSelector
+from lightkube.models.core_v1 import NodeSelectorRequirement
+from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement
 
 from volsched.errors import InputError
 from volsched.rules.numbers import parse_int64
@@ -200,6 +202,37 @@ def compile_selector(selector: LabelSelector | None) -> Selector:
         # upstream copies the values first, which turns an empty list into none; the message shows it
         requirements.append(Requirement.make(expression.key, expression.operator, expression.values or None))
     return Selector(tuple(requirements))
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_valid(key: str, operator: str, values: tuple[str, ...]) -> bool:
+    try:
+        Requirement.make(key, operator, values)
+    except SelectorError:
+        return False
+    return True
+
+
+def are_valid(requirements: Iterable[NodeSelectorRequirement | LabelSelectorRequirement] | None) -> bool:
+    """Whether all of them can be tested, Gt and Lt included. Answers for requirements seen before are remembered."""
+    return all(_is_valid(item.key, item.operator, tuple(item.values or ())) for item in requirements or ())
+
+
+def selector_problem(selector: LabelSelector) -> str:
+    """What is wrong with a label selector, empty when nothing is."""
+    expressions = selector.matchExpressions or ()
+    labels = selector.matchLabels or {}
+    if (
+        all(_is_valid(key, IN, (value,)) for key, value in labels.items())
+        and are_valid(expressions)
+        and not any(item.operator in (GT, LT) for item in expressions)
+    ):
+        return ""
+    try:
+        compile_selector(selector)
+    except SelectorError as problem:
+        return str(problem)
+    return ""
 
 
 def match_labels(selector: LabelSelector | None, labels: Mapping[str, str] | None) -> bool:

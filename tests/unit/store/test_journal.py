@@ -13,6 +13,7 @@ from tests.unit.store import kill9
 from tests.unit.store.worlds import ROOT, START_NS, make_store, pass_time
 from volsched.api.edit import with_finalizers, with_labels
 from volsched.api.kinds import KINDS, Key, encode
+from volsched.app.cluster import Cluster
 from volsched.errors import ExpiredError, StateError
 from volsched.store import Store
 
@@ -177,10 +178,11 @@ def spoil(path: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("PRAGMA user_version = 7", "of format version 7, this volsched reads version 1"),
+        ("PRAGMA user_version = 7", "of format version 7, this volsched reads up to version 2"),
         ("PRAGMA application_id = 5", "not a volsched state file"),
         ("UPDATE objects SET body = 'x' WHERE kind = 'Node'", "damaged: the checksum of Node/n1 is wrong"),
-        ("UPDATE counters SET version = 3", "damaged: the history ends at 5, not at 3"),
+        ("UPDATE counters SET version = 3", "damaged: the checksum of the counters is wrong"),
+        ("DELETE FROM history WHERE version = 5", "damaged: the history ends at 4, not at 5"),
         ("DROP TABLE objects", "no such table: objects"),
         ("UPDATE counters SET seed = 'x'", "damaged"),
     ],
@@ -217,6 +219,38 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:5_000])
     with pytest.raises(StateError):
         Store.open(cut)
+
+
+def test_a_store_that_is_only_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with make_store(path=path) as store:
+        play(store)
+        store.save()
+        before = picture(store)
+        with Store.open(path, read_only=True) as looked:
+            assert picture(looked) == before
+            store.create(make_node("n2"), user="admin")
+            assert picture(looked) == before
+            for write in (
+                lambda: looked.create(make_node("n3"), user="admin"),
+                lambda: looked.put_value("csi", "x", b""),
+                lambda: looked.delete("Namespace", "", "apps", user="admin"),
+            ):
+                with pytest.raises(StateError, match="opened for reading only"):
+                    write()
+        with Store.open(path, read_only=True) as again:
+            assert again.raw(Key("Node", "", "n2")) is not None
+    content = path.read_bytes()
+    with Cluster(state=path, read_only=True) as cluster, pytest.raises(StateError, match="opened for reading only"):
+        cluster.run_until_idle()
+    assert path.read_bytes() == content
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    for nothing, words in ((empty, "empty, nothing has been kept in it yet"), (tmp_path / "none.db", "does not exist")):
+        with pytest.raises(StateError, match=words):
+            Store.open(nothing, read_only=True)
+    with pytest.raises(StateError, match="there is no state file to look at"):
+        Cluster(read_only=True)
 
 
 def test_an_empty_file_is_a_new_one(tmp_path: Path) -> None:
