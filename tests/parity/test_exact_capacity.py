@@ -28,10 +28,11 @@ from tests.parity.clusters import Draw, Situation
 from tests.parity.engines import ENGINES
 from tests.parity.situations import engine_with, every_engine, reasons
 from volsched.api.defaults import with_defaults
-from volsched.api.edit import with_annotations
+from volsched.api.edit import with_annotations, with_metadata
 from volsched.api.kinds import meta
 from volsched.engine import Decision, Engine, SchedulingEngine
-from volsched.engine.profile import EngineProfile
+from volsched.engine.decision import Emptied, Eviction, Rejection, Trial
+from volsched.engine.profile import EngineProfile, ScoreWeight
 from volsched.engine.reference import ReferenceEngine
 from volsched.rules.capacity import ANN_SHARED_CAPACITY, ANN_STORAGE_CAPACITY
 
@@ -227,6 +228,81 @@ class TestTogether:
         assert reasons(decision) == {"n1": (UNDECIDED,)}
 
 
+@every_engine
+class TestTrials:
+    """What evictions and promises change: nothing. A claim holds its room, not the pod that uses it, and goes on doing so when the pod is
+    gone; a promised pod has no node chosen for its claims yet. VolumeBinding has neither AddPod nor RemovePod upstream."""
+
+    VICTIM = with_defaults(make_pod("victim", claims=["other"], node="n1", uid="uid-victim"))
+
+    def trial(self, engine: str, objects: Iterable[Any], claims: Sequence[str]) -> Trial:
+        made = engine_with(engine, [NODE, DYNAMIC, TRACKED, self.VICTIM, *objects])
+        return made.trial(made.decide(with_defaults(make_pod(claims=list(claims))), profile=EXACT))
+
+    def test_a_victim_gives_no_room_back(self, engine: str) -> None:
+        other = make_pvc("other", size="60Gi", selected_node="n1", annotations=HELD_IN_1)
+        trial = self.trial(engine, [make_capacity(where={}), other, make_pvc("data", size="60Gi")], ["data"])
+        refusal = Rejection("VolumeBinding", "UnschedulableAndUnresolvable", (ROOM,))
+        assert trial.verdict("n1") == trial.verdict("n1", without=[self.VICTIM]) == refusal
+        assert trial.emptied(["n1"], below=10, beside={}) == [Emptied(1, refusal)]
+        assert trial.needed([Eviction("n1", (self.VICTIM,), ())]) == [(0,)]
+
+    def test_the_claims_of_one_pod_are_counted_together(self, engine: str) -> None:
+        claims = [make_pvc("a", size="60Gi"), make_pvc("b", size="60Gi")]
+        trial = self.trial(engine, [make_capacity(where={}), make_pvc("other"), *claims], ["a", "b"])
+        assert trial.verdict("n1", without=[self.VICTIM]) == Rejection("VolumeBinding", "UnschedulableAndUnresolvable", (ROOM,))
+
+    def test_a_promised_pod_holds_no_room(self, engine: str) -> None:
+        promised = with_defaults(make_pod("promised", claims=["more"], uid="uid-promised"))
+        objects = [NODE, DYNAMIC, TRACKED, make_capacity(where={}), make_pvc("data", size="60Gi"), make_pvc("more", size="60Gi")]
+        made = engine_with(engine, objects)
+        decision = made.decide(with_defaults(make_pod(claims=["data"])), profile=EXACT, beside={"n1": [promised]})
+        assert decision.node == "n1"
+        assert made.trial(decision).verdict("n1", beside=[promised]) is None
+
+
+@every_engine
+class TestAssumptions:
+    def test_two_pods_on_one_claim(self, engine: str) -> None:
+        """Each says where the claim holds room; one of them taken back leaves what the other said."""
+        objects = [make_capacity(where={}), make_pvc("data", size="60Gi"), make_pvc("more", size="60Gi")]
+        made = engine_with(engine, [NODE, DYNAMIC, TRACKED, *objects])
+
+        def fits() -> bool:
+            return made.decide(with_defaults(make_pod("more", claims=["more"])), profile=EXACT).node is not None
+
+        first, second = (
+            made.assume(made.decide(with_defaults(make_pod(name, claims=["data"], uid=name)), profile=EXACT)) for name in ("p", "q")
+        )
+        assert first.volumes == second.volumes
+        assert not fits()
+        made.forget(first)
+        assert not fits()
+        made.forget(second)
+        assert fits()
+
+    def test_an_assumption_that_says_nothing_of_pools_leaves_what_is_written(self, engine: str) -> None:
+        """In the compatible mode the selected node makes a record that was on the claim count."""
+        claim = make_pvc("data", size="60Gi", annotations=HELD_IN_1, version=1)
+        made = engine_with(engine, [NODE, DYNAMIC, TRACKED, make_capacity(where={}), claim, make_pvc("more", size="60Gi")])
+        more = with_defaults(make_pod("more", claims=["more"]))
+        assert made.decide(more, profile=EXACT).node == "n1"
+        assumption = made.assume(made.decide(with_defaults(make_pod("p", claims=["data"])), profile=EngineProfile()))
+        assert made.decide(more, profile=EXACT).node is None
+        made.forget(assumption)
+        assert made.decide(more, profile=EXACT).node == "n1"
+
+    def test_the_claim_seen_again_keeps_what_is_assumed(self, engine: str) -> None:
+        claim = make_pvc("data", size="60Gi", version=1)
+        made = engine_with(engine, [NODE, DYNAMIC, TRACKED, make_capacity(where={}), claim, make_pvc("more", size="60Gi")])
+        more = with_defaults(make_pod("more", claims=["more"]))
+        made.assume(made.decide(with_defaults(make_pod("p", claims=["data"])), profile=EXACT))
+        made.upsert(with_defaults(claim))
+        assert made.decide(more, profile=EXACT).node is None
+        made.upsert(with_defaults(with_metadata(claim, resourceVersion="2")))  # any other version beats the assumption
+        assert made.decide(more, profile=EXACT).node == "n1"
+
+
 class CapacityDraw(Draw):
     """Clusters full of claims that draw on pools, some of them under way."""
 
@@ -361,6 +437,67 @@ def test_engines_agree_on_larger_clusters() -> None:
         profile = EngineProfile(exact_capacity=True, capacity_steps_max=1) if seed % 4 == 3 else EXACT
         met += Walk(random.Random(f"exact {seed}"), nodes=12 if seed % 2 else 70, profile=profile).run()
     assert set(met) == {"placed", UNDECIDED, "refused by what is held or asked besides", "several claims on pools"}
+
+
+def _batch(chance: random.Random, *, nodes: int, profile: EngineProfile, tie_break: str) -> int:
+    """A batch places pods and gives their claims pools as one decision after the other does. Answers how many are placed."""
+    draw = CapacityDraw(chance, nodes=nodes)
+    draw.claims = [f"claim{number}" for number in range(24)]
+    situation = draw.situation(pods=30)
+    objects, pods = ([with_defaults(obj) for obj in made] for made in (situation.objects, situation.pods))
+    single, many = (Engine(tie_break=tie_break, profile=profile) for _ in range(2))  # type: ignore[arg-type]
+    for obj in objects:
+        single.upsert(obj)
+        many.upsert(obj)
+    empty = many.digest()
+    result = many.schedule_many(many.batch(pods))
+    refused = {refusal.pod: refusal.message for refusal in result.refusals()}
+    for at, pod in enumerate(pods):
+        decision = single.decide(pod)
+        assert result.node(at) == decision.node
+        if decision.node is None:
+            assert refused[at] == (decision.error or decision.message())
+        else:
+            assert result.volumes(at) == single.assume(decision).volumes
+    assert many.digest() == single.digest()
+    assert many.fork().digest() == many.digest()
+    assert not many.validate()
+    for at in range(len(pods)):
+        if result.node(at) is not None:
+            result.forget(at)
+    assert many.digest() == empty
+    return result.scheduled
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    chance=st.randoms(use_true_random=False),
+    nodes=st.integers(1, 5),
+    steps=st.sampled_from([1, 20_000]),
+    tie_break=st.sampled_from(["first", "name", "kube"]),
+)
+def test_batches_on_small_clusters(chance: random.Random, nodes: int, steps: int, tie_break: str) -> None:
+    _batch(chance, nodes=nodes, profile=EngineProfile(exact_capacity=True, capacity_steps_max=steps), tie_break=tie_break)
+
+
+def test_batches_on_larger_clusters() -> None:
+    placed = [_batch(random.Random(f"exact batch {nodes}"), nodes=nodes, profile=EXACT, tie_break="name") for nodes in (12, 64, 130)]
+    assert all(placed)
+
+
+def test_a_batch_of_one_template_ranks_by_what_is_left() -> None:
+    """Scores follow what each claim takes: pools that are drawn on fall behind, though no object has changed."""
+    objects: list[Any] = [DYNAMIC, TRACKED, *(make_pvc(f"c{number}", size="10Gi") for number in range(8))]
+    for number in range(4):
+        objects += [make_node(f"n{number}", zone=f"z{number}"), make_capacity(f"p{number}", where={ZONE: f"z{number}"}, capacity="100Gi")]
+    engine = Engine(tie_break="name", profile=EngineProfile(exact_capacity=True, scores=(ScoreWeight("VolumeBinding", 1),)))
+    for obj in objects:
+        engine.upsert(with_defaults(obj))
+    batch = engine.batch()
+    names = [f"c{number}" for number in range(8)]
+    batch.repeat(with_defaults(make_pod("any", claims=["data"])), names, claims={"data": names})
+    result = engine.schedule_many(batch)
+    assert [result.node(at) for at in range(8)] == ["n0", "n1", "n2", "n3"] * 2
 
 
 @pytest.mark.parametrize("engine", ENGINES)
