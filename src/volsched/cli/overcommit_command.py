@@ -14,8 +14,9 @@ from volsched.app.cluster import Cluster
 from volsched.app.overcommit import OvercommitReport, PoolReport, Taker
 from volsched.cache.explain_capacity import size_text
 from volsched.cli.common import DEFAULT_STATE, engine_option, files_option, loaded, output_option
+from volsched.cli.help import Command, examples
 from volsched.cli.layout import fits, grid, wrapped
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
@@ -26,7 +27,13 @@ UNKNOWN: Final = "<unknown>"
 _STATES: Final = {"volume": "volume", "in-flight": "under way", "pending": "pending"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("The embedded cluster's pools", "volsched overcommit"),
+        ("A dump of another cluster, with every claim", "volsched overcommit -f dump.yaml -o wide"),
+    ),
+)
 @files_option(required=False)
 @click.option(
     "--state",
@@ -58,7 +65,7 @@ def overcommit(files: Sequence[Path], state: Path | None, no_headers: bool, outp
                 progress.now("adding up")
                 report = cluster.overcommit()
         else:
-            with existing(state or Path(DEFAULT_STATE), engine=engine) as cluster:
+            with looked_at(state or Path(DEFAULT_STATE), engine=engine) as cluster:
                 progress.now("adding up")
                 report = cluster.overcommit()
         progress.hide()

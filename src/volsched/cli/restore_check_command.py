@@ -20,8 +20,9 @@ from volsched.cli.common import (
     output_option,
     resources,
 )
+from volsched.cli.help import Command, examples
 from volsched.cli.layout import grid, wrapped
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
@@ -32,7 +33,14 @@ NODES_SHOWN: Final = 3
 _SHADES: Final = {"yes": "good", "unsure": "wait", "no": "bad"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("Where a snapshot can be restored", "volsched restore-check vs/nightly"),
+        ("As a larger claim of another class", "volsched restore-check vs/nightly --class fast --size 200Gi"),
+        ("Why a pod's restore does not get on", "volsched restore-check pod/db"),
+    ),
+)
 @click.argument("what", nargs=-1, metavar="vs/NAME | pvc/NAME | pod/NAME ...", shell_complete=complete_kinds)
 @click.option("--class", "storage_class", metavar="NAME", help="StorageClass of the claim to be [default: the source's, else the default].")
 @click.option("--size", metavar="SIZE", help="Size of the claim to be [default: the restore size].")
@@ -94,7 +102,7 @@ def restore_check(
 
 def _opened(files: Sequence[Path], state: Path | None, *, engine: str) -> Cluster:
     if not files:
-        return existing(state or Path(DEFAULT_STATE), engine=engine)
+        return looked_at(state or Path(DEFAULT_STATE), engine=engine)
     cluster = Cluster(engine=engine)
     try:
         cluster.create_all(loaded(files, passed_to="restore-check"))
