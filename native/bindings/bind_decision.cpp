@@ -166,11 +166,11 @@ PyPlan plan_to_python(const Cluster& cluster, const Plan& plan) {
   for (std::size_t at = 0; at < plan.provision.size(); ++at) {
     const BindStep& step = plan.provision[at];
     py::object pool = py::none();
-    if (step.capacity.valid()) {
-      const Pool& vouching = cluster.capacities.at(step.capacity);
-      pool = py::str(cluster.strings.str(vouching.space) + "/" + cluster.strings.str(vouching.name));
-    }
-    provision[at] = py::make_tuple(cluster.claim_key(step.claim), pool);
+    if (step.capacity.valid()) pool = py::str(cluster.pool_key(step.capacity));
+    py::tuple holds(step.holds.size());
+    for (std::size_t held = 0; held < step.holds.size(); ++held)
+      holds[held] = py::str(cluster.pool_key(step.holds[held]));
+    provision[at] = py::make_tuple(cluster.claim_key(step.claim), pool, holds);
   }
   return PyPlan(py::make_tuple(bind, provision));
 }

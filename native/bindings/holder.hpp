@@ -23,9 +23,9 @@ template <class Item>
 using ManyOf = py::typing::Tuple<Item, py::ellipsis>;
 using PyOptionalText = py::typing::Optional<py::str>;
 using PyRejection = py::typing::Tuple<py::str, py::str, ManyOf<py::str>>;  ///< plugin, code, reasons
-/// (claim, volume)…, (claim, pool or None)…
-using PyPlan =
-    py::typing::Tuple<ManyOf<py::typing::Tuple<py::str, py::str>>, ManyOf<py::typing::Tuple<py::str, PyOptionalText>>>;
+using PyProvision = py::typing::Tuple<py::str, PyOptionalText, ManyOf<py::str>>;
+/// (claim, volume)…, (claim, pool or None, pools in which it holds room)…
+using PyPlan = py::typing::Tuple<ManyOf<py::typing::Tuple<py::str, py::str>>, ManyOf<PyProvision>>;
 
 /// An engine with the lock that keeps its callers apart. Whoever decides gives up the interpreter first and takes the
 /// lock then, and never needs the interpreter while it has the lock; so taking the lock with the interpreter held

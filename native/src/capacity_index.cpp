@@ -20,6 +20,7 @@ CapacityId CapacityIndex::slot(StringId space, StringId name) {
   Pool& made = pools_.emplace_back();
   made.space = space;
   made.name = name;
+  held_.push_back(0);
   by_name_.set(pack(space, name), id.value());
   return id;
 }
@@ -89,10 +90,16 @@ void CapacityIndex::on_change(const SelectorChange& change, std::size_t rows) {
   }
 }
 
-CapacityId CapacityIndex::best_in_group(const Group& group, std::int64_t request_bytes) const {
+bool CapacityIndex::is_enough(CapacityId id, std::int64_t request_bytes, bool is_exact) const {
+  const Pool& pool = at(id);
+  if (!pool.has_limit() || pool.limit_bytes() < request_bytes) return false;
+  return !is_exact || !pool.has_capacity || std::max<std::int64_t>(0, request_bytes) <= room(id);
+}
+
+CapacityId CapacityIndex::best_in_group(const Group& group, const PoolColumn& column) const {
   return CapacityId(group.pools.first_from(
       [](std::uint32_t) { return false; },
-      [&](std::uint32_t id) { return pools_[id].has_limit && pools_[id].limit_bytes >= request_bytes; }));
+      [&](std::uint32_t id) { return is_enough(CapacityId(id), column.request_bytes, column.is_exact); }));
 }
 
 void CapacityIndex::compute(PoolColumn& column, const ClassPools& entry, ProfileId profile,
@@ -112,18 +119,22 @@ void CapacityIndex::write_row(PoolColumn& column, ProfileId profile, NodeId row)
   std::int32_t score = 0;
   if (best.valid()) {
     ClassFills fills;
-    fills.at(StringPool::kEmpty) = {StringPool::kEmpty, column.request_bytes, at(best).capacity_bytes};
+    const bool counts_held = column.is_exact && at(best).has_capacity;
+    // a pool that was picked has room for the request, so its room is no less than 0 and no more than its capacity
+    const std::int64_t bytes = counts_held ? static_cast<std::int64_t>(room(best)) : at(best).capacity_bytes;
+    fills.at(StringPool::kEmpty) = {StringPool::kEmpty, column.request_bytes, bytes};
     score = fills.score();
   }
   column.score.set(row.index(), score);
 }
 
-const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings,
-                                        std::size_t rows) {
+const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, bool is_exact,
+                                        const StringPool& strings, std::size_t rows) {
   if (classes_.size() <= storage_class.index()) classes_.resize(storage_class.index() + 1);
   ClassPools& entry = classes_[storage_class.index()];
-  auto found = std::find_if(entry.columns.begin(), entry.columns.end(),
-                            [&](const PoolColumn& column) { return column.request_bytes == request_bytes; });
+  auto found = std::find_if(entry.columns.begin(), entry.columns.end(), [&](const PoolColumn& column) {
+    return column.request_bytes == request_bytes && column.is_exact == is_exact;
+  });
   if (found == entry.columns.end()) {
     if (entry.columns.size() >= kColumnsMax) {
       entry.columns.erase(
@@ -132,6 +143,7 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
     }
     found = entry.columns.emplace(entry.columns.end());
     found->request_bytes = request_bytes;
+    found->is_exact = is_exact;
   }
   PoolColumn& column = *found;
   column.last_used = ++uses_;
@@ -156,7 +168,7 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
       return;
     }
     const GroupId group(change);
-    column.group_picks[group.index()] = best_in_group(entry.groups[group.index()], request_bytes);
+    column.group_picks[group.index()] = best_in_group(entry.groups[group.index()], column);
     entry.space.for_profiles_of(group, [&](ProfileId profile) {
       compute(column, entry, profile, strings);
       entry.space.nodes_of(profile).for_each([&](NodeId row) { write_row(column, profile, row); });
@@ -164,7 +176,7 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
   });
   if (!caught_up) {
     for (std::size_t group = 0; group < entry.groups.size(); ++group)
-      column.group_picks[group] = best_in_group(entry.groups[group], request_bytes);
+      column.group_picks[group] = best_in_group(entry.groups[group], column);
     for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
       if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), strings);
     }
@@ -178,9 +190,62 @@ CapacityId CapacityIndex::pick(const PoolColumn& column, ClassId storage_class, 
   return column.picks[classes_[storage_class.index()].space.profile_of(row).index()];
 }
 
+// Exact capacity
+// -------------------------------------------------------------------------------------------------------------------------
+
+void CapacityIndex::change_held(const PoolHold& hold, Int128 bytes) {
+  if (bytes == 0) return;
+  for (const CapacityId id : hold.pools) {
+    held_[id.index()] += bytes;
+    const Pool& pool = at(id);
+    if (!pool.exists || !pool.topology.valid()) continue;
+    ClassPools& entry = classes_[pool.storage_class.index()];
+    entry.space.touch(GroupId(entry.by_selector.find(pool.topology.value())));
+  }
+}
+
+void CapacityIndex::sort(std::vector<CapacityId>& pools, const StringPool& strings) const {
+  std::sort(pools.begin(), pools.end(), [&](CapacityId a, CapacityId b) { return less(a, b, strings); });
+}
+
+ProfileId CapacityIndex::profile_of(ClassId storage_class, NodeId row) const {
+  if (storage_class.index() >= classes_.size()) return ProfileId(std::uint32_t{0});
+  return classes_[storage_class.index()].space.profile_of(row);
+}
+
+std::vector<CapacityId> CapacityIndex::reach(ClassId storage_class, NodeId row, const StringPool& strings) const {
+  std::vector<CapacityId> found;
+  if (storage_class.index() >= classes_.size()) return found;
+  const ClassPools& entry = classes_[storage_class.index()];
+  for (const GroupId group : entry.space.groups_of(entry.space.profile_of(row))) {
+    entry.groups[group.index()].pools.for_each([&](std::uint32_t id) {
+      if (pools_[id].has_limit()) found.emplace_back(id);
+    });
+  }
+  sort(found, strings);
+  return found;
+}
+
+std::vector<CapacityId> CapacityIndex::siblings(CapacityId id, const ClassTable& classes,
+                                                const StringPool& strings) const {
+  std::vector<CapacityId> found;
+  const Pool& pool = at(id);
+  const StorageClass& ours = classes.at(pool.storage_class);
+  if (ours.shared_capacity == StringPool::kEmpty) return found;
+  for (std::size_t index = 0; index < classes_.size(); ++index) {
+    if (ClassId(index) == pool.storage_class || !share_storage(ours, classes.at(ClassId(index)))) continue;
+    const ClassPools& entry = classes_[index];
+    const GroupId group(entry.by_selector.find(pool.topology.value()));
+    if (group.valid())
+      entry.groups[group.index()].pools.for_each([&](std::uint32_t other) { found.emplace_back(other); });
+  }
+  sort(found, strings);
+  return found;
+}
+
 std::size_t CapacityIndex::bytes() const {
-  std::size_t total =
-      pools_.capacity() * sizeof(Pool) + by_name_.bytes() + watches_.capacity() * sizeof(std::vector<Watch>);
+  std::size_t total = pools_.capacity() * (sizeof(Pool) + sizeof(Int128)) + by_name_.bytes() +
+                      watches_.capacity() * sizeof(std::vector<Watch>);
   for (const ClassPools& entry : classes_) {
     total += entry.space.bytes() + entry.groups.capacity() * sizeof(Group) + entry.by_selector.bytes();
     for (const Group& group : entry.groups) total += group.pools.bytes();
@@ -197,12 +262,12 @@ std::string CapacityIndex::validate(const SelectorIndex& selectors, const String
     ClassPools& entry = classes_[index];
     if (auto problem = entry.space.validate(); !problem.empty()) return problem;
     for (const PoolColumn& kept : entry.columns) {
-      const PoolColumn& column = this->column(ClassId(index), kept.request_bytes, strings, rows);
+      const PoolColumn& column = this->column(ClassId(index), kept.request_bytes, kept.is_exact, strings, rows);
       for (std::size_t row = 0; row < rows; ++row) {
         CapacityId best;
         for (const Group& group : entry.groups) {
           if (!selectors.nodes(group.selector).contains(NodeId(row))) continue;
-          const CapacityId candidate = best_in_group(group, column.request_bytes);
+          const CapacityId candidate = best_in_group(group, column);
           if (candidate.valid() && (!best.valid() || less(candidate, best, strings))) best = candidate;
         }
         if (best != pick(column, ClassId(index), NodeId(row)) || best.valid() != column.enough.test(NodeId(row))) {

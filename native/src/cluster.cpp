@@ -47,6 +47,11 @@ std::string Cluster::claim_key(ClaimId id) const {
   return strings.str(claim.space) + "/" + strings.str(claim.name);
 }
 
+std::string Cluster::pool_key(CapacityId id) const {
+  const Pool& pool = capacities.at(id);
+  return strings.str(pool.space) + "/" + strings.str(pool.name);
+}
+
 // Nodes
 // ----------------------------------------------------------------------------------------------------------------------------------
 

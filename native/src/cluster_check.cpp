@@ -14,6 +14,16 @@ std::string Cluster::validate() {
         node_ids_.validate(), pod_ids_.validate(), unschedulable_.validate(), kinds.validate()}) {
     if (!problem.empty()) return problem;
   }
+  std::vector<Int128> held(capacities.size(), 0);
+  for (const Holds* holds : {&claim_holds_, &volume_holds_}) {
+    for (const auto& [holder, hold] : *holds) {
+      for (const CapacityId pool : hold.pools) held[pool.index()] += hold.bytes;
+    }
+  }
+  for (std::size_t pool = 0; pool < held.size(); ++pool) {
+    if (held[pool] != capacities.held(CapacityId(pool)))
+      return "Cluster: what is held in pool " + pool_key(CapacityId(pool)) + " is not the sum of its holders";
+  }
   std::vector<std::int64_t> pods_on(nodes_.size(), 0);
   std::vector<std::int64_t> cpu_on(nodes_.size(), 0);
   for (std::size_t id = 0; id < pods_.size(); ++id) {

@@ -54,9 +54,9 @@ class ClusterDigest {
       if (pod.exists) this->pod(pod);
     }
     for (std::size_t at = 0; at < cluster_.claims.size(); ++at) claim(ClaimId(at));
-    for (std::size_t at = 0; at < cluster_.volumes.size(); ++at) volume(cluster_.volumes.at(VolumeId(at)));
+    for (std::size_t at = 0; at < cluster_.volumes.size(); ++at) volume(VolumeId(at));
     for (std::size_t at = 0; at < cluster_.classes.size(); ++at) storage_class(cluster_.classes.at(ClassId(at)));
-    for (std::size_t at = 0; at < cluster_.capacities.size(); ++at) pool(cluster_.capacities.at(CapacityId(at)));
+    for (std::size_t at = 0; at < cluster_.capacities.size(); ++at) pool(CapacityId(at));
     for (std::size_t at = 0; at < cluster_.attach.driver_count(); ++at) driver(DriverId(at));
     for (std::size_t at = 0; at < cluster_.kinds.size(); ++at) kind(cluster_.kinds.at(KindId(at)));
     workloads();
@@ -119,6 +119,15 @@ class ClusterDigest {
     return std::to_string(of.milli_cpu) + " " + std::to_string(of.memory_bytes) + " " +
            std::to_string(of.ephemeral_bytes) + " " + std::to_string(of.scored_milli_cpu) + " " +
            std::to_string(of.scored_memory_bytes) + sorted(std::move(scalars));
+  }
+
+  [[nodiscard]] std::string pools(std::span<const CapacityId> ids) const {
+    Parts names;
+    for (const CapacityId id : ids) names.push_back(cluster_.pool_key(id));
+    return sorted(std::move(names));
+  }
+  [[nodiscard]] std::string held(const PoolHold& hold) const {
+    return " takes " + std::to_string(hold.bytes) + " of " + pools(hold.pools);
   }
 
   // Lines
@@ -218,12 +227,18 @@ class ClusterDigest {
               flag(" bound", claim.is_bind_completed) + flag(" lost", claim.is_lost) +
               flag(" deleting", claim.is_deleting) + " owner " + name(claim.owner_uid) +
               (claim.has_selected_node ? " selected " + name(claim.selected_node) : "");
+      if (const PoolHold* hold = cluster_.hold_of(id)) line += held(*hold);
+      const auto named = cluster_.named_pools_.find(id.value());
+      if (named != cluster_.named_pools_.end()) line += " names " + pools(named->second);
     }
     lines_.push_back(std::move(line));
   }
 
-  void volume(const Volume& volume) {
+  void volume(VolumeId id) {
+    const Volume& volume = cluster_.volumes.at(id);
     if (!volume.exists) return;
+    const auto hold = cluster_.volume_holds_.find(id.value());
+    const std::string taken = hold == cluster_.volume_holds_.end() ? "" : held(hold->second);
     lines_.push_back("volume " + name(volume.name) + " class " + class_name(volume.storage_class) + " of spec " +
                      name(volume.spec_class) + " holds " + number(volume.capacity) + " " +
                      std::to_string(volume.capacity_bytes) + " " + access_modes(volume.access_modes) + " " +
@@ -233,7 +248,7 @@ class ClusterDigest {
                      flag(" deleting", volume.is_deleting) + " " + labels(volume.labels) + " source " +
                      std::to_string(static_cast<int>(volume.source)) + " " + driver_name(volume.driver) + " " +
                      name(volume.handle) + " " + name(volume.plugin) + " " + name(volume.translation_error) + " from " +
-                     selector(volume.affinity) + " migrated " + selector(volume.migrated_affinity));
+                     selector(volume.affinity) + " migrated " + selector(volume.migrated_affinity) + taken);
   }
 
   void storage_class(const StorageClass& of) {
@@ -241,14 +256,18 @@ class ClusterDigest {
     lines_.push_back("class " + name(of.name) + " " + name(of.provisioner) + " mode " +
                      std::to_string(static_cast<int>(of.mode)) + flag(" provisions", of.provisions) + " " +
                      driver_name(of.driver) + flag(" in-tree", of.is_in_tree) + " " + driver_name(of.migrated_driver) +
-                     " allows " + selector(of.allowed));
+                     " allows " + selector(of.allowed) + " shares " + name(of.shared_capacity));
   }
 
-  void pool(const Pool& pool) {
+  void pool(CapacityId id) {
+    const Pool& pool = cluster_.capacities.at(id);
+    const Nanos held_bytes = cluster_.capacities.held(id);
+    if (held_bytes != 0) lines_.push_back("held in pool " + cluster_.pool_key(id) + " " + number(held_bytes));
     if (!pool.exists) return;
-    lines_.push_back("pool " + name(pool.space) + "/" + name(pool.name) + " class " + class_name(pool.storage_class) +
-                     (pool.has_limit ? " limit " + std::to_string(pool.limit_bytes) : " no limit") + " capacity " +
-                     std::to_string(pool.capacity_bytes) + " " + selector(pool.topology));
+    const auto figure = [](bool is_given, std::int64_t bytes) { return is_given ? std::to_string(bytes) : "none"; };
+    lines_.push_back("pool " + cluster_.pool_key(id) + " class " + class_name(pool.storage_class) + " capacity " +
+                     figure(pool.has_capacity, pool.capacity_bytes) + " maximum " +
+                     figure(pool.has_maximum, pool.maximum_bytes) + " " + selector(pool.topology));
   }
 
   void driver(DriverId id) {

@@ -289,11 +289,12 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
   for (const BindStep& step : plan.provision) {
     Claim& claim = claims.edit(step.claim);
     auto& layers = assumed_claims_.try_emplace(step.claim.value()).first->second;
-    if (layers.assumed.empty()) layers.own = {claim.has_selected_node, claim.selected_node};
-    layers.assumed.emplace_back(state.id, Selection{true, node_name});
+    if (layers.assumed.empty()) layers.own = {claim.has_selected_node, claim.selected_node, {}};
+    layers.assumed.emplace_back(state.id, Selection{true, node_name, step.holds});
     state.claims.push_back(step.claim);
     claim.has_selected_node = true;
     claim.selected_node = node_name;
+    settle_hold(step.claim);
   }
   PodId id(pods_.size());
   if (free_pods_.empty()) {
@@ -323,6 +324,7 @@ void Cluster::forget(const AssumedState& state) {
     claim.has_selected_node = known->second.effective().has_node;
     claim.selected_node = known->second.effective().node;
     if (known->second.assumed.empty()) assumed_claims_.erase(known);
+    settle_hold(id);
   }
   for (const VolumeId id : state.volumes) {
     const auto known = assumed_volumes_.find(id.value());

@@ -88,6 +88,8 @@ ProfilePtr Cluster::profile(std::string_view bytes) {
   made->hard_affinity_weight = reader.i64();
   made->ignores_preferred_of_existing = reader.flag();
   made->percentage_of_nodes = static_cast<std::int32_t>(reader.i64());
+  made->is_exact_capacity = reader.flag();
+  made->capacity_steps_max = static_cast<std::uint32_t>(reader.i64());
   reader.finish();
   return made;
 }

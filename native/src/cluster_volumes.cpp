@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "volsched/cluster.hpp"
+#include "volsched/error.hpp"
 #include "volsched/row_reader.hpp"
 
 namespace volsched {
@@ -98,6 +99,7 @@ void Cluster::put_volume(std::string_view bytes) {
       read.translation_error = strings.intern(reader.text());
     }
   }
+  const std::vector<CapacityId> held = read_pools(reader);
   reader.finish();
 
   const VolumeId id = volumes.slot(name);
@@ -116,6 +118,7 @@ void Cluster::put_volume(std::string_view bytes) {
   const bool is_attached_alike = old.exists && old.source == read.source && old.driver == read.driver &&
                                  old.handle == read.handle && old.translation_error == read.translation_error;
   volumes.put(id, read, selectors, strings, rows());
+  set_hold(volume_holds_, id.value(), held, read.capacity_bytes);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -126,6 +129,7 @@ void Cluster::remove_volume(std::string_view name) {
   if (!id.valid() || !volumes.at(id).exists) return;
   assumed_volumes_.erase(id.value());
   volumes.erase(id, strings);
+  set_hold(volume_holds_, id.value(), {}, 0);
   stale_users_of(id);
   bump();
 }
@@ -156,6 +160,7 @@ void Cluster::put_claim(std::string_view bytes) {
   read.is_lost = reader.flag();
   read.is_deleting = reader.flag();
   read.owner_uid = strings.intern(reader.text());
+  std::vector<CapacityId> named = read_pools(reader);
   reader.finish();
   read.shape = volumes.shape({read.storage_class, read.request, read.request_bytes, read.access_modes, read.volume_mode,
                               read.attributes_class, read.selector});
@@ -166,7 +171,7 @@ void Cluster::put_claim(std::string_view bytes) {
   const auto assumed = assumed_claims_.find(id.value());
   if (assumed != assumed_claims_.end()) {
     if (stored.exists && stored.version == read.version) {
-      assumed->second.own = {read.has_selected_node, read.selected_node};
+      assumed->second.own = {read.has_selected_node, read.selected_node, {}};
       read.has_selected_node = stored.has_selected_node;
       read.selected_node = stored.selected_node;
     } else {
@@ -184,6 +189,12 @@ void Cluster::put_claim(std::string_view bytes) {
     }
   }
   stored = read;
+  if (named.empty()) {
+    named_pools_.erase(id.value());
+  } else {
+    named_pools_[id.value()] = std::move(named);
+  }
+  settle_hold(id);
   if (!is_attached_alike) stale_users_of(id);
   bump();
 }
@@ -200,6 +211,8 @@ void Cluster::remove_claim(std::string_view space, std::string_view name) {
   stored = Claim{};
   stored.space = space_id;
   stored.name = name_id;
+  named_pools_.erase(id.value());
+  settle_hold(id);
   stale_users_of(id);
   bump();
 }
@@ -221,6 +234,7 @@ void Cluster::put_class(std::string_view bytes) {
               : mode == 2 ? BindingMode::kWaitForFirstConsumer
                           : BindingMode::kImmediate;
   read.allowed = selectors.intern(read_allowed_topologies(reader, strings), labels, strings);
+  read.shared_capacity = strings.intern(reader.text());
   reader.finish();
   read.exists = true;
   StorageClass& stored = classes.edit(id);
@@ -258,14 +272,11 @@ void Cluster::put_capacity(std::string_view bytes) {
     LabelSelector topology = read_label_selector(reader, strings);
     if (topology.error.empty()) read.topology = selectors.intern({{std::move(topology.requirements)}}, labels, strings);
   }
-  const bool has_capacity = reader.flag();
-  const std::int64_t capacity = reader.i64();
-  const bool has_maximum = reader.flag();
-  const std::int64_t maximum = reader.i64();
+  read.has_capacity = reader.flag();
+  read.capacity_bytes = reader.i64();
+  read.has_maximum = reader.flag();
+  read.maximum_bytes = reader.i64();
   reader.finish();
-  read.has_limit = has_capacity || has_maximum;
-  read.limit_bytes = has_maximum ? maximum : capacity;
-  read.capacity_bytes = has_capacity ? capacity : 0;
   capacities.put(capacities.slot(space, name), read, selectors, strings, rows());
   bump();
 }
@@ -278,6 +289,45 @@ void Cluster::remove_capacity(std::string_view space, std::string_view name) {
   if (!id.valid() || !capacities.at(id).exists) return;
   capacities.erase(id, strings);
   bump();
+}
+
+std::vector<CapacityId> Cluster::read_pools(RowReader& reader) {
+  std::vector<CapacityId> pools(reader.count());
+  for (CapacityId& pool : pools) {
+    const std::string_view text = reader.text();
+    const std::size_t slash = text.find('/');
+    if (slash == std::string_view::npos)
+      throw Error("a pool is named \"" + std::string(text) + "\", not namespace/name");
+    pool = capacities.slot(strings.intern(text.substr(0, slash)), strings.intern(text.substr(slash + 1)));
+  }
+  return pools;
+}
+
+void Cluster::set_hold(Holds& holds, std::uint32_t holder, std::span<const CapacityId> pools, std::int64_t bytes) {
+  const std::int64_t held_bytes = std::max<std::int64_t>(0, bytes);
+  const auto known = holds.find(holder);
+  if (known != holds.end()) {
+    if (std::ranges::equal(known->second.pools, pools) && known->second.bytes == held_bytes) return;
+    capacities.release(known->second);
+    if (pools.empty()) holds.erase(known);
+  }
+  if (pools.empty()) return;
+  PoolHold& hold = holds[holder];
+  hold.pools.assign(pools.begin(), pools.end());
+  hold.bytes = held_bytes;
+  capacities.hold(hold);
+}
+
+void Cluster::settle_hold(ClaimId id) {
+  const Claim& claim = claims.at(id);
+  std::span<const CapacityId> pools;
+  if (claim.has_selected_node && !claim.volume.valid()) {
+    const auto assumed = assumed_claims_.find(id.value());
+    if (assumed != assumed_claims_.end()) pools = assumed->second.effective().pools;
+    const auto named = named_pools_.find(id.value());
+    if (pools.empty() && named != named_pools_.end()) pools = named->second;
+  }
+  set_hold(claim_holds_, id.value(), pools, claim.request_bytes);
 }
 
 }  // namespace volsched

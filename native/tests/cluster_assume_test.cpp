@@ -1,5 +1,5 @@
 // Assume and forget: forgetting is the exact inverse in whatever order, objects that came in between keep what they
-// say, and a fork goes its own way. spec/scheduling.md 4.6, 5, 12.1.
+// say, and a fork goes its own way; so too with exact capacity. spec/scheduling.md 4.6, 5, 12.1.
 
 #include "storage_chance.hpp"
 
@@ -216,6 +216,8 @@ class AssumeRandomly : public testing::TestWithParam<std::uint64_t> {
     AssumedState state;
     std::string before;  ///< digest just before it was assumed
   };
+  /// Every other seed counts capacity exactly.
+  static ProfilePtr profile() { return GetParam() % 2 == 0 ? default_profile() : World::exact_profile(); }
   static std::optional<AssumedState> try_assume(World& world, StorageChance& chance, const std::string& name) {
     const PodOnNode pending{{}, chance.pod(name)};
     const Decision decision = world.decide(pending);
@@ -230,6 +232,7 @@ INSTANTIATE_TEST_SUITE_P(Seeds, AssumeRandomly, testing::Range<std::uint64_t>(0,
 TEST_P(AssumeRandomly, ForgettingInReverseGoesThroughTheSameStates) {
   StorageChance chance(GetParam() * 17 + 3);
   World world;
+  world.profile = profile();
   chance.fill(world);
   for (int step = 0; step < 40; ++step) chance.change(world);
   std::size_t assumed = 0;
@@ -256,6 +259,7 @@ TEST_P(AssumeRandomly, ForgettingInReverseGoesThroughTheSameStates) {
 TEST_P(AssumeRandomly, ForgettingInAnyOrderEndsWhereItBegan) {
   StorageChance chance(GetParam() * 23 + 11);
   World world;
+  world.profile = profile();
   chance.fill(world);
   for (int round = 0; round < 12; ++round) {
     for (int step = 0; step < 8; ++step) chance.change(world);
@@ -285,6 +289,7 @@ TEST_P(AssumeRandomly, ForgettingInAnyOrderEndsWhereItBegan) {
 TEST_P(AssumeRandomly, EventsInBetweenAreWhatIsLeft) {
   StorageChance chance(GetParam() * 41 + 7);
   World world;
+  world.profile = profile();
   chance.fill(world);
   for (int round = 0; round < 10; ++round) {
     std::vector<AssumedState> held;
@@ -306,6 +311,7 @@ TEST_P(AssumeRandomly, EventsInBetweenAreWhatIsLeft) {
 TEST_P(AssumeRandomly, AForkGoesItsOwnWay) {
   StorageChance chance(GetParam() * 53 + 19);
   World world;
+  world.profile = profile();
   chance.fill(world);
   for (int step = 0; step < 60; ++step) chance.change(world);
   static_cast<void>(try_assume(world, chance, "standing"));
@@ -314,6 +320,7 @@ TEST_P(AssumeRandomly, AForkGoesItsOwnWay) {
   const PlainDecision decided = plain(*world.engine, world.decide(pending));
 
   World forked;
+  forked.profile = world.profile;
   forked.engine = world.engine->fork();
   EXPECT_EQ(forked.cluster().digest(), at_fork);
   for (int step = 0; step < 60; ++step) {

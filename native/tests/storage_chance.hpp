@@ -51,6 +51,7 @@ class StorageChance {
       if (dice.percent(80)) made.migrated_driver = "disk.csi";
     }
     if (dice.percent(10)) made.mode = BindingMode::kImmediate;
+    if (dice.percent(40)) made.shared_capacity = dice.one_of(Texts{"vg0", "vg0", "vg1"});
     if (dice.percent(30)) made.allowed = {{{"topology.kubernetes.io/zone", {zone(), zone()}}}};
     if (dice.percent(10))
       made.allowed = {{{"topology.kubernetes.io/zone", {zone()}}, {"rack", {"1", "2"}}}, {{"rack", {"0"}}}, {}};
@@ -100,6 +101,7 @@ class StorageChance {
       made.handle = "h" + std::to_string(dice.below(6));
       made.migrated_affinity = affinity();
     }
+    if (dice.percent(15)) made.held = held();
     return made;
   }
   ClaimText claim() {
@@ -122,10 +124,17 @@ class StorageChance {
       made.is_bind_completed = dice.percent(90);
     } else if (dice.percent(15)) {
       made.selected_node = node_name();
+      if (dice.percent(50)) made.held = held();
     }
     if (dice.percent(30)) made.owner_uid = "pod-uid-pending";
     made.is_lost = dice.percent(2);
     made.is_deleting = dice.percent(2);
+    return made;
+  }
+  /// One pool or two, not all of them published.
+  Texts held() {
+    Texts made{dice.one_of(Texts{"default", "csi"}) + "/pool-" + std::to_string(dice.below(7))};
+    if (dice.percent(30)) made.push_back("default/gone-" + std::to_string(dice.below(2)));
     return made;
   }
   CapacityText capacity() {

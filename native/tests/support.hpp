@@ -278,6 +278,7 @@ struct VolumeText {
   std::string handle = {};
   std::string translation_error = {};  ///< migratable, and the translation fails
   std::optional<SelectorText> migrated_affinity = {};
+  Texts held = {};  ///< pools in which it holds room
 
   [[nodiscard]] Nanos capacity() const { return Nanos{bytes} * kNanosPerByte + more_nanos; }
   [[nodiscard]] std::string row() const {
@@ -303,7 +304,7 @@ struct VolumeText {
         to.text(translation_error);
       }
     }
-    return to.bytes();
+    return to.texts(held).bytes();
   }
 };
 
@@ -327,6 +328,7 @@ struct ClaimText {
   bool is_lost = false;
   bool is_deleting = false;
   std::string owner_uid = {};
+  Texts held = {};  ///< pools in which it holds room
 
   [[nodiscard]] Nanos request() const { return has_request ? Nanos{bytes} * kNanosPerByte + more_nanos : 0; }
   [[nodiscard]] std::string row() const {
@@ -340,7 +342,7 @@ struct ClaimText {
     to.text(attributes_class);
     pack(to, selector);
     to.text(volume).flag(is_bind_completed).flag(selected_node.has_value()).text(selected_node.value_or(""));
-    return to.flag(is_lost).flag(is_deleting).text(owner_uid).bytes();
+    return to.flag(is_lost).flag(is_deleting).text(owner_uid).texts(held).bytes();
   }
 };
 
@@ -357,6 +359,7 @@ struct ClassText {
   std::string migrated_driver = {};
   BindingMode mode = BindingMode::kWaitForFirstConsumer;
   std::vector<std::vector<TopologyText>> allowed = {};
+  std::string shared_capacity = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
@@ -370,7 +373,7 @@ struct ClassText {
       to.u32(term.size());
       for (const TopologyText& expression : term) to.text(expression.key).texts(expression.values);
     }
-    return to.bytes();
+    return to.text(shared_capacity).bytes();
   }
 };
 

@@ -19,6 +19,7 @@ struct PodOnNode {
 class World {
  public:
   std::unique_ptr<Engine> engine = std::make_unique<Engine>(TieBreak::kName, 0, 100);
+  ProfilePtr profile = default_profile();
 
   std::map<std::string, NodeText> nodes;
   std::map<std::string, CsiNodeText> csi_nodes;
@@ -124,10 +125,20 @@ class World {
     return made;
   }
 
-  Decision decide(const PodOnNode& pending) { return decide(*engine, pending); }
-  static Decision decide(Engine& with, const PodOnNode& pending, const std::vector<NodeId>* only = nullptr) {
+  Decision decide(const PodOnNode& pending) { return decide(*engine, pending, nullptr, profile); }
+  static Decision decide(Engine& with, const PodOnNode& pending, const std::vector<NodeId>* only = nullptr,
+                         const ProfilePtr& profile = default_profile()) {
     const ProgramPtr program = with.cluster.program(pending.program.row());
-    return with.decide(program, std::make_shared<const PodInstance>(with.cluster.instance(pending.pod.row())), only);
+    return with.decide(program, std::make_shared<const PodInstance>(with.cluster.instance(pending.pod.row())), only,
+                       profile);
+  }
+  /// The default profile with exact capacity.
+  static ProfilePtr exact_profile(std::uint32_t steps_max = 20'000) {
+    auto made = std::make_shared<Profile>(*default_profile());
+    made->serial = 1;
+    made->is_exact_capacity = true;
+    made->capacity_steps_max = steps_max;
+    return made;
   }
   [[nodiscard]] std::string name_of(NodeId row) {
     return row.valid() ? cluster().strings.str(cluster().node(row).name) : std::string();

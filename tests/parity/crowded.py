@@ -28,7 +28,9 @@ from tests.builders import (
     HOSTNAME,
     ZONE,
     make_attachment,
+    make_capacity,
     make_class,
+    make_csidriver,
     make_csinode,
     make_namespace,
     make_node,
@@ -41,8 +43,9 @@ from tests.parity.clusters import DELETED, Draw, Situation
 from volsched.api.edit import replace, with_spec
 from volsched.api.kinds import Object
 from volsched.engine.profile import DEFAULT_FILTERS, EngineProfile, FitArgs, SpreadArgs
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 
-THEMES: Final = ("resources", "claims", "spread", "affinity", "ports", "disks", "limits", "mixed")
+THEMES: Final = ("resources", "claims", "spread", "affinity", "ports", "disks", "limits", "pools", "mixed")
 PREEMPTOR_PRIORITY: Final = 50
 _SHARED: Final = ("shared0", "shared1")
 
@@ -89,7 +92,7 @@ class Crowd(Draw):
         """What pods of the theme have beside requests and labels."""
         if self.theme == "claims":
             return {"claims": [claim for claim in _SHARED if self.maybe(50)]}
-        if self.theme == "limits":
+        if self.theme in ("limits", "pools"):
             return {"claims": [self.one(*self.claims) for _ in range(self.one(1, 2))]}
         if self.theme == "spread":
             constraints = [
@@ -130,7 +133,7 @@ class Crowd(Draw):
                 namespace="default" if node is None else self.one("default", "default", "other"),
                 uid=f"uid-{name}",
                 node=node,
-                cpu=self.one("500m", "500m", "1", "1500m") if self.theme == "resources" else self.one("10m", "200m"),
+                cpu=self.one("500m", "500m", "1", "1500m") if self.theme in ("resources", "pools") else self.one("10m", "200m"),
                 memory="64Mi",
                 labels=self.labels(),
                 deleted=DELETED if node is not None and self.maybe(15) else None,
@@ -180,6 +183,8 @@ class Crowd(Draw):
     def claims_and_volumes(self) -> list[Object]:
         if self.theme == "mixed":
             return [self.storage_class(name) for name in ("c1", "c2", "c3")] + self.storage()
+        if self.theme == "pools":
+            return self.pools()
         made: list[Object] = [make_class("net", provisioner="one.csi")]
         for namespace in ("default", "other"):
             for name in (*_SHARED, *self.claims):
@@ -194,6 +199,20 @@ class Crowd(Draw):
             for number in range(self.chance.randrange(self.nodes + 1)):
                 node = f"node{self.chance.randrange(self.nodes)}"
                 made.append(make_attachment(f"at{number}", volume=f"pv-default-{self.one(*self.claims)}", node=node, attacher="one.csi"))
+        return made
+
+    def pools(self) -> list[Object]:
+        """Capacity objects, and claims that are to be made out of them or are on their way."""
+        made: list[Object] = [make_class("net", provisioner="one.csi"), make_csidriver("one.csi", storage_capacity=True)]
+        for number in range(4):
+            where = self.one({}, {ZONE: "z1"}, {ZONE: "z2"}, {"rack": "r1"})
+            made.append(make_capacity(f"p{number}", storage_class="net", capacity=self.one("2Gi", "4Gi", "8Gi"), where=where))
+        for namespace in ("default", "other"):
+            for name in self.claims:
+                held = {ANN_STORAGE_CAPACITY: f"default/p{self.chance.randrange(4)}"} if self.maybe(40) else None
+                node = f"node{self.chance.randrange(self.nodes)}" if held else None
+                size = self.one("1Gi", "2Gi", "3Gi")
+                made.append(make_pvc(name, namespace=namespace, size=size, storage_class="net", selected_node=node, annotations=held))
         return made
 
     def crowd(self) -> Situation:
@@ -224,4 +243,5 @@ class Crowd(Draw):
             filters=tuple(name for name in names if name not in without),
             fit=FitArgs(ignored_groups=self.one(frozenset(), frozenset({"example.com"}))),
             spread=SpreadArgs(self.one(None, None, (), defaults)),
+            exact_capacity=self.theme == "pools",
         )

@@ -33,7 +33,8 @@ from tests.parity.clusters import CLASSES, DELETED, DRIVERS, OWNERS, Draw
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import replace, uid_of, with_annotations, with_labels, with_metadata, with_spec
 from volsched.api.kinds import Object, key_of
-from volsched.rules.volumes import ANN_SELECTED_NODE, ephemeral_claim_name
+from volsched.rules.capacity import ANN_SHARED_CAPACITY, ANN_STORAGE_CAPACITY
+from volsched.rules.volumes import ANN_PROVISIONED_BY, ANN_SELECTED_NODE, ephemeral_claim_name
 
 Name: TypeAlias = tuple[str, str]  # namespace (empty for cluster-scoped kinds), name
 
@@ -96,7 +97,13 @@ class Fork(NamedTuple):
     """What follows happens to a copy."""
 
 
-Event: TypeAlias = Put | Drop | Resync | Assume | Confirm | Forget | Carry | Deliver | Fork
+class Wait(NamedTuple):
+    """Time passes."""
+
+    seconds: int
+
+
+Event: TypeAlias = Put | Drop | Resync | Assume | Confirm | Forget | Carry | Deliver | Fork | Wait
 
 
 class Known(Protocol):
@@ -153,8 +160,9 @@ OFTEN: Final[Mapping[str, int]] = {
     "fork": 1,
     "carry": 12,
     "deliver": 8,
+    "wait": 2,
 }
-_FOR_BINDING_CYCLES: Final = frozenset({"carry", "deliver"})
+_FOR_BINDING_CYCLES: Final = frozenset({"carry", "deliver", "wait"})
 
 
 class Happenings:
@@ -374,6 +382,8 @@ class Happenings:
             self._unbound,
             self._selected,
             self._selected,
+            self._holding,
+            self._holding,
             self._lost,
             self._recreated,
             self._recreated,
@@ -402,6 +412,16 @@ class Happenings:
 
     def _selected(self, claim: PersistentVolumeClaim, known: Known) -> PersistentVolumeClaim:
         return with_annotations(claim, {ANN_SELECTED_NODE: self._draw.one(None, f"node{self._node_number()}")})
+
+    def _pools(self) -> str | None:
+        """Some capacity objects, which need not be there, as written on a claim or volume."""
+        names = [f"{self._draw.one('default', 'other')}/capacity{number}" for number in range(5)]
+        return ",".join(self._draw.some(names, 2)) or None
+
+    def _holding(self, claim: PersistentVolumeClaim, known: Known) -> PersistentVolumeClaim:
+        """It names capacity objects, mostly with the node that was chosen together with them."""
+        node = f"node{self._node_number()}" if self._draw.maybe(70) else None
+        return with_annotations(claim, {ANN_STORAGE_CAPACITY: self._pools(), ANN_SELECTED_NODE: node})
 
     def _lost(self, claim: PersistentVolumeClaim, known: Known) -> PersistentVolumeClaim:
         return replace(claim, status=replace(claim.status, phase="Lost"))
@@ -467,6 +487,8 @@ class Happenings:
             self._phased,
             self._rebuilt,
             self._relabelled_volume,
+            self._provisioned,
+            self._provisioned,
         )
         return self._put(self._draw.one(*changes)(volume, known))
 
@@ -494,13 +516,18 @@ class Happenings:
     def _relabelled_volume(self, volume: PersistentVolume, known: Known) -> PersistentVolume:
         return with_metadata(volume, labels=self._draw.volume("v").metadata.labels)
 
+    def _provisioned(self, volume: PersistentVolume, known: Known) -> PersistentVolume:
+        """By one of the drivers, out of some capacity objects."""
+        return with_annotations(volume, {ANN_PROVISIONED_BY: self._draw.one(*DRIVERS), ANN_STORAGE_CAPACITY: self._pools()})
+
     def _volume_goes(self, known: Known) -> Event | None:
         return self._drop(known, "PersistentVolume")
 
     # The other kinds
 
     def _class_comes(self, known: Known) -> Event:
-        return self._put(self._draw.storage_class(self._draw.one(*CLASSES, *CLASSES, "gone")))
+        made = self._draw.storage_class(self._draw.one(*CLASSES, *CLASSES, "gone"))
+        return self._put(with_annotations(made, {ANN_SHARED_CAPACITY: self._draw.one(None, None, "vg0", "vg1")}))
 
     def _class_goes(self, known: Known) -> Event | None:
         return self._drop(known, "StorageClass")
@@ -565,6 +592,9 @@ class Happenings:
 
     def _deliver(self, known: Known) -> Event:
         return Deliver()
+
+    def _wait(self, known: Known) -> Event:
+        return Wait(self._draw.one(1, 50, 130))
 
     def _resync(self, known: Known) -> Event | None:
         kinds = [kind for kind, objects in known.objects.items() if objects]

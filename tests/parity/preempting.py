@@ -15,6 +15,7 @@ from volsched.cache import SchedulerCache
 from volsched.engine.decision import Rejection, SchedulingEngine, Trial
 from volsched.engine.plugin import CycleState
 from volsched.engine.profile import EngineProfile
+from volsched.env import VirtualClock
 from volsched.scheduler.extenders import Extender
 from volsched.scheduler.framework import PostFilterResult, TriedDecision, Verdicts
 from volsched.scheduler.nominator import Nominator, nominated_node
@@ -30,7 +31,8 @@ class Stand:
     def __init__(
         self, engine: SchedulingEngine, objects: Iterable[Object], *, plugins: Sequence[Any] = (), profile: EngineProfile | None = None
     ) -> None:
-        self.cache = SchedulerCache(engine, plugins=plugins, profile=profile)
+        clock = VirtualClock(NOW_NS) if profile is not None and profile.exact_capacity else None
+        self.cache = SchedulerCache(engine, plugins=plugins, profile=profile, clock=clock)
         self.nominator = Nominator(partial(self.cache.get, "Pod"))
         self.extenders: Sequence[Extender] = ()
         for obj in objects:

@@ -14,6 +14,7 @@ from lightkube.models.core_v1 import NodeSelectorTerm, PreferredSchedulingTerm, 
 from tests.builders import HOSTNAME, ZONE
 from tests.parity.clusters import Draw
 from volsched.engine.profile import (
+    CAPACITY_STEPS_MAX,
     CPU_AND_MEMORY,
     DEFAULT_FILTERS,
     DEFAULT_PRE_SCORES,
@@ -102,4 +103,6 @@ def draw_profile(draw: Draw, *, rotates: bool = False) -> EngineProfile:
         spread=_spread(draw) if draw.maybe(50) else SpreadArgs(),
         inter_pod=InterPodArgs(hard_weight=draw.one(0, 1, 5, 100), ignore_preferred_of_existing=draw.maybe(40)),
         percentage_of_nodes_to_score=draw.one(None, 0, 1, 50, 100) if rotates else None,
+        exact_capacity=draw.maybe(40),
+        capacity_steps_max=draw.one(1, 3, CAPACITY_STEPS_MAX, CAPACITY_STEPS_MAX),
     )

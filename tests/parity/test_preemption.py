@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from tests.parity.crowded import THEMES, Crowd
 from tests.parity.preempting import outcome
 from volsched.engine import Engine
+from volsched.engine.profile import EngineProfile
 from volsched.engine.reference import ReferenceEngine
 
 
 def _compare(crowd: Crowd) -> dict[str, object]:
     situation = crowd.crowd()
     (pod,) = situation.pods
-    native = outcome(Engine(), situation.objects, pod)
-    assert native == outcome(ReferenceEngine(), situation.objects, pod)
+    profile = EngineProfile(exact_capacity=crowd.theme == "pools")
+    native = outcome(Engine(), situation.objects, pod, profile=profile)
+    assert native == outcome(ReferenceEngine(), situation.objects, pod, profile=profile)
     return native
 
 

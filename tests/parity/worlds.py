@@ -12,24 +12,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from lightkube.models.core_v1 import Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod
 
 from tests.parity.answers import answer, first_difference
-from tests.parity.events import Assume, Carry, Confirm, Deliver, Drop, Event, Forget, Fork, Name, Put, Resync
+from tests.parity.events import Assume, Carry, Confirm, Deliver, Drop, Event, Forget, Fork, Name, Put, Resync, Wait
 from tests.parity.rebuilding import Arrivals, Rows, decided, in_slot_order, packed_profile, rebuilt
 from volsched.api.edit import with_annotations, with_metadata, with_spec
 from volsched.api.kinds import key_of, kind_of, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache import SchedulerCache
+from volsched.cache.capacity_ledger import CLAIM, NS, VOLUME
 from volsched.cache.scheduler_cache import Reservation
 from volsched.engine import Assumption, Decision, Engine, VolumePlan
 from volsched.engine.profile import DEFAULT_PROFILE, DEFAULT_SCORES, EngineProfile
 from volsched.engine.reference import ReferenceEngine
+from volsched.env import VirtualClock
 from volsched.errors import ApiError, ConflictError, NotFoundError, ReconcileError
 from volsched.ports import Bind, Pause, Steps, Update
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 from volsched.rules.volumes import ANN_SELECTED_NODE, pod_terminated
+
+START_NS: Final = 1_800_000_000 * NS
 
 
 def without_images(profile: EngineProfile) -> EngineProfile:
@@ -156,7 +161,7 @@ class EngineWorld(World):
         self._held: dict[Name, Held] = {}
         self._serial = 0
         self._slots: dict[str, list[Pod]] = {}
-        self._layers: dict[tuple[str, Name], dict[int, Any]] = {}  # assumption -> claimRef of a volume, selected node of a claim
+        self._layers: dict[tuple[str, Name], dict[int, Any]] = {}  # assumption -> claimRef of a volume, annotations of a claim
         self._laid: dict[tuple[str, Name], Any] = {}  # the object with the last of them
         self._left: tuple[Engine, str] | None = None  # the original of a copy, and what it knew then
 
@@ -274,7 +279,8 @@ class EngineWorld(World):
             yield "PersistentVolume", ("", binding.volume), reference
         for provisioning in plan.provision:
             namespace, name = provisioning.claim.split("/")
-            yield "PersistentVolumeClaim", (namespace, name), node
+            holds = {ANN_STORAGE_CAPACITY: ",".join(provisioning.holds)} if provisioning.holds else {}
+            yield "PersistentVolumeClaim", (namespace, name), {ANN_SELECTED_NODE: node} | holds
 
     def _lay(self, kind: str, name: Name) -> None:
         """The object as its last assumption makes it."""
@@ -285,7 +291,7 @@ class EngineWorld(World):
             return
         last, obj = list(layers.values())[-1], self.objects[kind][name]
         is_volume = isinstance(obj, PersistentVolume)
-        self._laid[kind, name] = with_spec(obj, claimRef=last) if is_volume else with_annotations(obj, {ANN_SELECTED_NODE: last})
+        self._laid[kind, name] = with_spec(obj, claimRef=last) if is_volume else with_annotations(obj, last)
 
     def _forget(self, name: Name) -> None:
         held = self._held.pop(name)
@@ -336,12 +342,16 @@ class CacheWorld(World):
     """A SchedulerCache between an API server and the engine. Watch events keep their order and may be late.
 
     The cache itself says what it takes for true; that it does so by upstream's rules is what its own tests are about. With nothing assumed
-    and nothing on the way, it has to be what the API server has.
+    and nothing on the way, it has to be what the API server has. Where capacity is counted exactly, who holds room in which capacity object
+    is the ledger's to say, again by rules with tests of their own; here the engine has to know of it what the ledger says when asked anew.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.cache = SchedulerCache(_Accompanied(self.reference, settings.tie_break), profile=settings.profile)  # type: ignore[arg-type]
+        self._clock = VirtualClock(START_NS)
+        engine: Any = _Accompanied(self.reference, settings.tie_break)
+        clock = self._clock if settings.profile.exact_capacity else None
+        self.cache = SchedulerCache(engine, profile=settings.profile, clock=clock)
         self._bindings: dict[Name, _Binding] = {}
         self._version = 0
         self._on_the_way: deque[WatchEvent] = deque()
@@ -376,10 +386,20 @@ class CacheWorld(World):
                 self._carry(name, late=late)
             case Deliver():
                 self._deliver()
+            case Wait(seconds):
+                self._clock.wait_until(self._clock.now_ns() + seconds * NS)
+                self.cache.settle()
 
     def survivors(self) -> Iterator[Any]:
+        ledger = self.cache.ledger
+        for obj in self._seen():
+            kind = kind_of(obj).name
+            yield obj if ledger is None or kind not in (CLAIM, VOLUME) else ledger.effective(kind, obj)
+
+    def _seen(self) -> Iterator[Any]:
+        """What the cache goes by, without what the ledger has to say."""
         for kind in self.cache._objects:
-            if kind not in ("Pod", "PersistentVolume", "PersistentVolumeClaim"):
+            if kind not in ("Pod", VOLUME, CLAIM):
                 yield from self.cache.all(kind)
         yield from self.cache.volumes.all()
         yield from self.cache.claims.all()
@@ -395,7 +415,7 @@ class CacheWorld(World):
 
     def _check_against_api(self) -> None:
         seen: dict[str, dict[Name, Any]] = {}
-        for obj in self.survivors():
+        for obj in self._seen():
             seen.setdefault(kind_of(obj).name, {})[_name(obj)] = obj
         for kind in seen.keys() | self.objects.keys():
             ours, theirs = seen.get(kind, {}), self.objects.get(kind, {})

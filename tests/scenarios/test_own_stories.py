@@ -3,9 +3,11 @@
 A stage may say
     expect       object -> a part it must have (`tests.simulation.player.contains`), null when it must not exist
     events       [type, reason, object, part of the message] that must have been told; `never`: that must not
-    calls        CSI method -> how often it was answered OK so far
+    calls        CSI method -> how often it was answered OK so far; `fewest`: how often it was called at least, whatever was answered
     same_bytes, other_bytes    claims whose volumes hold the same content, or not
     together, apart            volumes reachable from the same nodes, or all from different ones
+    restore      snapshot, claim or pod -> node -> whether `restore-check` says yes, no or unsure
+    foretold     [object, part of a warning] of `restore-check`; `unforetold`: objects without any
 """
 
 from __future__ import annotations
@@ -55,6 +57,11 @@ class Spectator:
             made = sum(call.method.endswith(f"/{method}") and call.outcome == "OK" for call in player.cluster.csi_calls)
             if made != count:
                 yield f"{made} calls of {method}, expected {count}"
+        for method, count in stage.get("fewest", {}).items():
+            made = sum(call.method.endswith(f"/{method}") for call in player.cluster.csi_calls)
+            if made < count:
+                yield f"{made} calls of {method}, expected {count} or more"
+        yield from self._restores(player, stage)
         for pair, same in [(pair, True) for pair in stage.get("same_bytes", ())] + [(pair, False) for pair in stage.get("other_bytes", ())]:
             digests = [self._digest(player, path) for path in pair]
             if (digests[0] == digests[1]) is not same:
@@ -63,6 +70,23 @@ class Spectator:
             places = [json.dumps((player.state(self._path(player, path)) or {})["spec"]["nodeAffinity"]) for path in group]
             if len(set(places)) != (1 if together else len(places)):
                 yield f"{', '.join(group)} are at {places}"
+
+    @staticmethod
+    def _restores(player: Player, stage: Mapping[str, Any]) -> Iterator[str]:
+        def report(path: str) -> Any:
+            kind, namespace, name = path.split("/")
+            return player.cluster.restore_check(kind, namespace, name)[0]
+
+        for path, wanted in stage.get("restore", {}).items():
+            found = {node: group.verdict for group in report(path).groups for node in group.nodes}
+            if found != wanted:
+                yield f"{path} can be restored {found}, expected {wanted}"
+        for path, text in stage.get("foretold", ()):
+            warnings = report(path).warnings
+            if not any(text in warning for warning in warnings):
+                yield f"{path}: {text!r} is not foretold, but {warnings}"
+        for path in stage.get("unforetold", ()):
+            yield from (f"{path}: {warning}" for warning in report(path).warnings)
 
     @staticmethod
     def _path(player: Player, path: str) -> str:

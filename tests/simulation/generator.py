@@ -57,6 +57,7 @@ class Generator:
         self._drivers = DRIVERS[: self._pick((1, 1, 2))]
         self._limit = self._pick((1, 2) if "limit" in traits else (0, 0, 2, 3)) if self._mounting else 0
         self._capacity_objects = self._one_in(4)
+        self._exact_capacity = self._capacity_objects and seed % 2 == 1
         self._nodes = [f"n{number}" for number in range(self._pick((1, 2) if "few nodes" in traits else (2, 3, 4, 5)))]
         self._local = "local" in traits or self._one_in(2)
         self._claims = [f"c{number}" for number in range(self._pick((2, 5, 9)))]
@@ -103,6 +104,7 @@ class Generator:
         return {
             "drivers": drivers,
             "kubelet": "mounting" if self._mounting else "instant",
+            "exact_capacity": self._exact_capacity,
             "timeline": self._timeline,
             "teardown": True,
             "theme": self._theme,

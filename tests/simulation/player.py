@@ -1,7 +1,7 @@
 """Plays a story on a cluster step by step and checks the invariants between any two writes.
 
 A story is what tests/data/stories holds: `driver` or `drivers`, a `timeline` of `do` entries (and `stage` entries, which are handed to the
-caller). Beyond what `volsched rehearse` plays, an entry may have
+caller). It may say `kubelet` and `exact_capacity`. Beyond what `volsched rehearse` plays, an entry may have
 
     verb `patch-status`   a merge patch of the status subresource (a node that is no longer Ready)
     verb `write`          bytes put into the volume of a claim: `body` is file name -> text
@@ -109,6 +109,7 @@ class Player:
             drivers=[settings_of(driver) for driver in drivers],
             prefer=Preferences(story.get("prefer") or {}).choose,
             wires=wires,
+            exact_capacity=bool(story.get("exact_capacity")),
         )
         self.cluster.store.subscribe(self.names.observe)
         self.witness = Witness(self.cluster)

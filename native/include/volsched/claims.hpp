@@ -81,7 +81,14 @@ struct StorageClass {
   bool is_in_tree = false;   ///< the provisioner is an in-tree plugin: it counts only where it is migrated
   DriverId migrated_driver;  ///< the CSI driver in its place, invalid where the scheduler knows none
   SelectorId allowed;        ///< allowedTopologies
+  StringId shared_capacity;  ///< classes of one provisioner with the same text draw on one storage; empty = with none
 };
+
+/// Whether two different classes draw on one storage.
+[[nodiscard]] inline bool share_storage(const StorageClass& left, const StorageClass& right) {
+  return left.exists && right.exists && left.shared_capacity != StringPool::kEmpty &&
+         left.shared_capacity == right.shared_capacity && left.provisioner == right.provisioner;
+}
 
 class ClassTable {
  public:

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -65,6 +66,8 @@ struct BindStep {
   ClaimId claim;
   VolumeId volume;      ///< set: bind this volume
   CapacityId capacity;  ///< provisioning: the pool that vouches for it, if any
+  /// Exact capacity: the pools in which the claim holds room from then on, the vouching one among them.
+  std::vector<CapacityId> holds = {};
 };
 struct Plan {
   std::vector<BindStep> bind;
@@ -166,6 +169,12 @@ class Cluster {
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".
   [[nodiscard]] std::string claim_key(ClaimId id) const;
+  [[nodiscard]] std::string pool_key(CapacityId id) const;
+  /// What a claim holds in pools: nullptr when it holds nothing. Assumptions count.
+  [[nodiscard]] const PoolHold* hold_of(ClaimId id) const {
+    const auto known = claim_holds_.find(id.value());
+    return known == claim_holds_.end() ? nullptr : &known->second;
+  }
   /// The nodes that VolumeZone lets a volume with this zone or region label onto; an invalid id when the label says
   /// nothing.
   SelectorId zone_selector(Label label);
@@ -227,6 +236,7 @@ class Cluster {
   void stale_users_of(ClaimId claim);
   void stale_users_of(VolumeId volume);
   void count_uses(const PodRow& pod, std::int32_t sign);
+  std::vector<CapacityId> read_pools(RowReader& reader);
   void bump() { ++generation_; }
 
   std::vector<NodeRow> nodes_;
@@ -255,9 +265,11 @@ class Cluster {
     ClaimId claim;
     StringId claim_uid;
   };
+  /// `pools`: where the claim holds room from then on; none where the assumption says nothing of it.
   struct Selection {
     bool has_node = false;
     StringId node;
+    std::vector<CapacityId> pools;
   };
   template <class Said>
   struct Layers {
@@ -271,6 +283,16 @@ class Cluster {
   };
   std::unordered_map<std::uint32_t, Layers<ClaimRef>> assumed_volumes_;  ///< by VolumeId
   std::unordered_map<std::uint32_t, Layers<Selection>> assumed_claims_;  ///< by ClaimId
+  /// By ClaimId or VolumeId: what it holds, for those that hold something. The sums are in `capacities`.
+  using Holds = std::unordered_map<std::uint32_t, PoolHold>;
+  void set_hold(Holds& holds, std::uint32_t holder, std::span<const CapacityId> pools, std::int64_t bytes);
+  /// What a claim holds now, from what is written on it and what is assumed of it.
+  void settle_hold(ClaimId id);
+  /// By ClaimId, for those that name some: the pools written on the claim. It holds room there while it has a selected
+  /// node and no volume.
+  std::unordered_map<std::uint32_t, std::vector<CapacityId>> named_pools_;
+  Holds claim_holds_;
+  Holds volume_holds_;
   std::uint64_t next_assumption_ = 1;
   std::uint64_t next_profile_ = 1;
   std::uint64_t generation_ = 1;

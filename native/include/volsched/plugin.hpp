@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 
 #include "volsched/cluster.hpp"
 #include "volsched/kept_column.hpp"
+#include "volsched/packing.hpp"
 #include "volsched/profile.hpp"
 #include "volsched/ranking.hpp"
 
@@ -166,6 +168,28 @@ struct VolumeState {
   std::string selector_error;      ///< a claim's selector is invalid
   bool is_exact = false;           ///< a claim with a reserved volume comes twice: every node is worked out by itself
   bool has_columns = false;
+
+  /// Exact capacity: where all claims to be provisioned would come from, together.
+  struct JointFit {
+    struct Claimed {
+      ClaimId claim;
+      CapacityId pool;        ///< set when all fit
+      std::int64_t room = 0;  ///< bytes left there before the pod, 0 when the total is not known
+      bool is_kept = false;   ///< it holds room already and stays with those pools
+    };
+    PackVerdict verdict = PackVerdict::kFits;
+    std::vector<Claimed> claims;  ///< those that draw on pools, each once
+    [[nodiscard]] const Claimed* find(ClaimId claim) const {
+      for (const Claimed& entry : claims) {
+        if (entry.claim == claim) return &entry;
+      }
+      return nullptr;
+    }
+  };
+  std::vector<ClaimId> delayed;  ///< annotated and matches, each once
+  /// By claim and the pools of its class that are seen, for each claim.
+  std::map<std::vector<std::uint32_t>, JointFit> joint_fits;
+  std::vector<std::uint32_t> joint_key;
 };
 
 /// One pod's way through the plugins.

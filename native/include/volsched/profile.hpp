@@ -70,6 +70,9 @@ struct Profile {
 
   std::int32_t percentage_of_nodes = -1;  ///< -1: as the engine was told
 
+  bool is_exact_capacity = false;  ///< what is held in pools counts, and the pod's claims count together
+  std::uint32_t capacity_steps_max = 20'000;
+
   /// Whether an extended resource is left out of NodeResourcesFit's filter.
   [[nodiscard]] bool ignores(std::string_view resource) const;
 };

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "volsched/exact_capacity.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/scoring.hpp"
 #include "volsched/text.hpp"
@@ -17,6 +18,7 @@ namespace {
 constexpr const char* kAffinityReason = "node(s) didn't match PersistentVolume's node affinity";
 constexpr const char* kBindReason = "node(s) didn't find available persistent volumes to bind";
 constexpr const char* kStorageReason = "node(s) did not have enough free storage";
+constexpr const char* kUndecidedReason = "node(s) had too many storage pools to tell whether the pod's claims fit";
 constexpr const char* kMissingReason = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// The volume that decides for a claim because it is reserved for it: the first by name that passes tests 1 to 6
@@ -113,13 +115,26 @@ std::vector<VolumeId> picks_of(const Cycle& cycle, NodeId row) {
   return picks;
 }
 
-/// Whether provisioning a claim is a question of free storage, and the column that answers it.
+/// Whether provisioning a claim is a question of free storage, and the column that answers it. With exact capacity it
+/// answers for the claim alone, and for a pod whose own claims hold nothing.
 const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
+  if (!draws_on_pools(cycle.cluster, id)) return nullptr;
   const Claim& claim = cycle.cluster.claims.at(id);
-  const StorageClass& storage_class = cycle.cluster.classes.at(claim.storage_class);
-  if (!claim.has_request || !cycle.cluster.attach.tracks_capacity(storage_class.driver)) return nullptr;
-  return &cycle.cluster.capacities.column(claim.storage_class, claim.request_bytes, cycle.cluster.strings,
-                                          cycle.cluster.rows());
+  return &cycle.cluster.capacities.column(claim.storage_class, claim.request_bytes, cycle.profile.is_exact_capacity,
+                                          cycle.cluster.strings, cycle.cluster.rows());
+}
+
+/// Claims that have to be provisioned on a node: those under way, then those that no volume is found for.
+std::vector<ClaimId> provisioned_beside(const Cycle& cycle, std::span<const VolumeId> picks) {
+  std::vector<ClaimId> claims = cycle.volume_state.annotated;
+  for (std::size_t at = 0; at < picks.size(); ++at) {
+    if (!picks[at].valid()) claims.push_back(cycle.volume_state.matches[at].claim);
+  }
+  return claims;
+}
+
+std::vector<ClaimId> provisioned_on(const Cycle& cycle, NodeId row) {
+  return provisioned_beside(cycle, picks_of(cycle, row));
 }
 
 /// Refusals of one filter run; a node may be in one of the first two and one of the others. A mask is empty until it
@@ -129,6 +144,7 @@ struct Verdict {
   NodeMask missing;
   NodeMask bind;
   NodeMask storage;
+  NodeMask undecided;
 
   static void add(NodeMask& to, const NodeMask& nodes) {
     if (to.size() != 0) {
@@ -166,11 +182,14 @@ class VolumeBinding final : public Plugin {
     };
     refuse_both(verdict.affinity, verdict.bind, kAffinityReason, kBindReason);
     refuse_both(verdict.affinity, verdict.storage, kAffinityReason, kStorageReason);
+    refuse_both(verdict.affinity, verdict.undecided, kAffinityReason, kUndecidedReason);
     refuse_both(verdict.bind, verdict.missing, kBindReason, kMissingReason);
     refuse_both(verdict.storage, verdict.missing, kStorageReason, kMissingReason);
+    refuse_both(verdict.undecided, verdict.missing, kUndecidedReason, kMissingReason);
     refuse(verdict.affinity, kAffinityReason);
     refuse(verdict.bind, kBindReason);
     refuse(verdict.storage, kStorageReason);
+    refuse(verdict.undecided, kUndecidedReason);
     refuse(verdict.missing, kMissingReason);
   }
 
@@ -227,6 +246,12 @@ class VolumeBinding final : public Plugin {
       }
     }
     if (has_immediate) return PreFilterStatus::unresolvable("pod has unbound immediate PersistentVolumeClaims");
+    if (cycle.profile.is_exact_capacity) {
+      state.delayed = state.annotated;
+      for (const VolumeState::Match& match : state.matches) state.delayed.push_back(match.claim);
+      std::sort(state.delayed.begin(), state.delayed.end());
+      state.delayed.erase(std::unique(state.delayed.begin(), state.delayed.end()), state.delayed.end());
+    }
     std::stable_sort(state.matches.begin(), state.matches.end(),
                      [&](const VolumeState::Match& a, const VolumeState::Match& b) {
                        return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
@@ -285,24 +310,47 @@ class VolumeBinding final : public Plugin {
     if (state.is_exact) {
       const NodeMask nodes = open;
       nodes.for_each([&](NodeId row) {
-        const std::vector<VolumeId> picks = match_exactly(cycle, row);
         NodeMask one(cluster.rows());
         one.set(row);
-        for (const ClaimId claim : state.annotated) check_provision(cycle, claim, one, verdict);
-        for (std::size_t at = 0; at < picks.size(); ++at) {
-          if (!picks[at].valid()) check_provision(cycle, state.matches[at].claim, one, verdict);
-        }
+        for (const ClaimId claim : provisioned_on(cycle, row)) check_provision(cycle, claim, one, verdict);
+        if (one.none()) open.reset(row);
       });
-      return;
+    } else {
+      for (const ClaimId claim : state.annotated) check_provision(cycle, claim, open, verdict);
+      for (const VolumeState::Match& match : state.matches) {
+        if (open.is_subset_of(nodes_of(match))) continue;
+        NodeMask unmatched = open - nodes_of(match);
+        const NodeMask before = unmatched;
+        check_provision(cycle, match.claim, unmatched, verdict);
+        open -= before - unmatched;
+      }
     }
-    for (const ClaimId claim : state.annotated) check_provision(cycle, claim, open, verdict);
-    for (const VolumeState::Match& match : state.matches) {
-      if (open.is_subset_of(nodes_of(match))) continue;
-      NodeMask unmatched = open - nodes_of(match);
-      const NodeMask before = unmatched;
-      check_provision(cycle, match.claim, unmatched, verdict);
-      open -= before - unmatched;
+    if (cycle.profile.is_exact_capacity && needs_joint_fit(cycle)) fit_together(cycle, open, verdict);
+  }
+
+  /// Exact capacity: refuse those of `nodes` where the claims do not fit side by side.
+  static void fit_together(Cycle& cycle, const NodeMask& nodes, Verdict& verdict) {
+    NodeMask lacking(cycle.cluster.rows());
+    NodeMask undecided(cycle.cluster.rows());
+    nodes.for_each([&](NodeId row) {
+      const PackVerdict fit = joint_fit(cycle, row, provisioned_on(cycle, row)).verdict;
+      if (fit == PackVerdict::kLacks) lacking.set(row);
+      if (fit == PackVerdict::kUndecided) undecided.set(row);
+    });
+    Verdict::add(verdict.storage, lacking);
+    Verdict::add(verdict.undecided, undecided);
+  }
+
+  /// Those of `nodes` where no pool has room for the claim; an empty mask where there are none.
+  static NodeMask without_room(Cycle& cycle, ClaimId id, const NodeMask& nodes) {
+    if (!draws_on_pools(cycle.cluster, id)) return {};
+    if (has_own_holds(cycle)) {  // never with many nodes: such a claim has its node
+      NodeMask lacking(cycle.cluster.rows());
+      nodes.for_each([&](NodeId row) { lacking.assign(row, !fits_alone(cycle, id, row)); });
+      return lacking;
     }
+    const NodeMask& enough = pools_for(cycle, id)->enough;
+    return nodes.is_subset_of(enough) ? NodeMask() : nodes - enough;
   }
 
   /// Take out of `nodes` those where the claim cannot be provisioned.
@@ -317,13 +365,28 @@ class VolumeBinding final : public Plugin {
     const NodeMask forbidden = cluster.selectors.nodes(storage_class.allowed).outside(nodes);
     Verdict::add(verdict.bind, forbidden);
     nodes -= forbidden;
-    const PoolColumn* pools = pools_for(cycle, id);
-    if (pools == nullptr || nodes.is_subset_of(pools->enough)) return;
-    const NodeMask lacking = nodes - pools->enough;
+    const NodeMask lacking = without_room(cycle, id, nodes);
+    if (lacking.size() == 0) return;
     Verdict::add(verdict.storage, lacking);
     nodes -= lacking;
   }
 };
+
+/// With exact capacity: each claim once, and the room of all the pools its class draws on.
+void fill_exactly(Cycle& cycle, NodeId row, ClassFills& fills) {
+  const Cluster& cluster = cycle.cluster;
+  const VolumeState::JointFit& fit = joint_fit(cycle, row, provisioned_on(cycle, row));
+  for (std::size_t at = 0; at < fit.claims.size(); ++at) {
+    const VolumeState::JointFit::Claimed& entry = fit.claims[at];
+    const Claim& claim = cluster.claims.at(entry.claim);
+    ClassFill& fill = fills.at(claim.spec_class);
+    fill.requested_bytes = wrapping_add(fill.requested_bytes, claim.request_bytes);
+    const auto end = fit.claims.begin() + static_cast<std::ptrdiff_t>(at);
+    const bool is_counted =
+        std::any_of(fit.claims.begin(), end, [&](const auto& before) { return before.pool == entry.pool; });
+    if (!is_counted) fill.capacity_bytes = wrapping_add(fill.capacity_bytes, entry.room);
+  }
+}
 
 /// VolumeBinding's score of one node, by the rules themselves.
 std::int32_t exact_score(Cycle& cycle, NodeId row) {
@@ -336,7 +399,9 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
     fill.requested_bytes = wrapping_add(fill.requested_bytes, cluster.claims.at(step.claim).request_bytes);
     fill.capacity_bytes = wrapping_add(fill.capacity_bytes, volume.capacity_bytes);
   }
-  if (plan.bind.empty()) {
+  if (plan.bind.empty() && cycle.profile.is_exact_capacity) {
+    fill_exactly(cycle, row, fills);
+  } else if (plan.bind.empty()) {
     for (const BindStep& step : plan.provision) {
       if (!step.capacity.valid()) continue;
       const Claim& claim = cluster.claims.at(step.claim);
@@ -388,11 +453,26 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
     const bool tracks_none = std::none_of(provisioned.begin(), provisioned.end(),
                                           [&](ClaimId claim) { return pools_for(cycle, claim) != nullptr; });
     if (tracks_none) return {};
-    if (provisioned.size() == 1) return reshaped(cycle, pools_for(cycle, provisioned.front())->score, feasible);
+    if (provisioned.size() == 1 && !has_own_holds(cycle))
+      return reshaped(cycle, pools_for(cycle, provisioned.front())->score, feasible);
   }
   std::vector<std::int32_t>& column = cycle.scratch.take(cycle.cluster.rows());
   feasible.for_each([&](NodeId row) { column[row.index()] = exact_score(cycle, row); });
   return {column.data(), 0};
+}
+
+/// `placed`: nullptr for a claim that draws on no pool.
+BindStep exact_step(const Cluster& cluster, ClaimId claim, const VolumeState::JointFit::Claimed* placed) {
+  BindStep step{claim, {}, {}};
+  if (placed == nullptr || !placed->pool.valid()) return step;
+  step.capacity = placed->pool;
+  if (placed->is_kept) {
+    step.holds = cluster.hold_of(claim)->pools;
+  } else {
+    step.holds = cluster.capacities.siblings(placed->pool, cluster.classes, cluster.strings);
+    step.holds.insert(step.holds.begin(), placed->pool);
+  }
+  return step;
 }
 
 }  // namespace
@@ -417,20 +497,21 @@ Plan volume_plan(Cycle& cycle, NodeId row) {
   if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return plan;
   ensure_columns(cycle);
   const Cluster& cluster = cycle.cluster;
-  const auto provision = [&](ClaimId id) {
-    CapacityId capacity;
-    if (const PoolColumn* pools = pools_for(cycle, id))
-      capacity = cluster.capacities.pick(*pools, cluster.claims.at(id).storage_class, row);
-    plan.provision.push_back({id, {}, capacity});
-  };
-  for (const ClaimId claim : state.annotated) provision(claim);
   const std::vector<VolumeId> picks = picks_of(cycle, row);
   for (std::size_t at = 0; at < picks.size(); ++at) {
-    if (picks[at].valid()) {
-      plan.bind.push_back({state.matches[at].claim, picks[at], {}});
-    } else {
-      provision(state.matches[at].claim);
-    }
+    if (picks[at].valid()) plan.bind.push_back({state.matches[at].claim, picks[at], {}});
+  }
+  const std::vector<ClaimId> provisioned = provisioned_beside(cycle, picks);
+  if (cycle.profile.is_exact_capacity) {
+    const VolumeState::JointFit& fit = joint_fit(cycle, row, provisioned);
+    for (const ClaimId claim : provisioned) plan.provision.push_back(exact_step(cluster, claim, fit.find(claim)));
+    return plan;
+  }
+  for (const ClaimId claim : provisioned) {
+    CapacityId capacity;
+    if (const PoolColumn* pools = pools_for(cycle, claim))
+      capacity = cluster.capacities.pick(*pools, cluster.claims.at(claim).storage_class, row);
+    plan.provision.push_back({claim, {}, capacity});
   }
   return plan;
 }

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from volsched.api.defaults import with_defaults
 from volsched.api.kinds import Json, key_of
 from volsched.api.manifest import from_manifest, load_text
+from volsched.cache import SchedulerCache
 from volsched.engine import Engine
 from volsched.engine.decision import SchedulingEngine
 from volsched.errors import InputError
@@ -92,16 +93,20 @@ def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
             raise InputError(error.message, source=str(path), line=number, path=error.path) from error
 
 
-def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None]) -> Workload:
-    """Fill an engine from a workload file. Raises InputError for a file without nodes or without pods to place."""
+def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None], capacity_clock: Clock | None = None) -> Workload:
+    """Fill an engine from a workload file. capacity_clock: with exact capacity, to tell which volumes the figures contain.
+
+    Raises InputError for a file without nodes or without pods to place.
+    """
     nodes, pending = 0, []
+    take = engine.upsert if capacity_clock is None else SchedulerCache(engine, clock=capacity_clock).add
     for obj in read_objects(path, warn=warn):
         kind = key_of(obj).kind
         if kind == "Pod" and not (obj.spec and obj.spec.nodeName):
             pending.append(obj)
             continue
         nodes += kind == "Node"
-        engine.upsert(obj)
+        take(obj)
     for what, count in (("Node", nodes), ("pending Pod, one without spec.nodeName", len(pending))):
         if not count:
             raise InputError(f"there is no {what}, so there is nothing to measure", source=str(path))

@@ -27,8 +27,16 @@ from volsched.app import external
 from volsched.app.disks import StoredDisks
 from volsched.app.drivers import DriverHub, DriverSettings
 from volsched.app.engines import make_engine
+from volsched.app.overcommit import OvercommitReport, overcommitted
+from volsched.app.restore_check import ANY_WISH, RestoreReport, Wish, check_restore
 from volsched.app.runner import CsiCallRecord, Runner
-from volsched.app.schedulers import configured, make_scheduler, remember_configuration
+from volsched.app.schedulers import (
+    configured,
+    counts_exactly,
+    make_scheduler,
+    remember_configuration,
+    remember_exact_capacity,
+)
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache
 from volsched.controllers.attach_detach import AttachDetach
 from volsched.controllers.ephemeral import Ephemeral
@@ -113,6 +121,8 @@ class Cluster:
     config: a KubeSchedulerConfiguration, or a file of one, with profiles and extenders; None takes the one the state file remembers, else
     the default profile. plugins: own scheduling plugins, or classes of such; a configuration has to enable them, without one they join the
     default profile (`volsched.engine.plugin`, `volsched.scheduler.framework`).
+    exact_capacity: the scheduler counts what claims under way hold in CSIStorageCapacity objects, and a pod's claims together
+    (docs/decisions/0009); None takes what the state file remembers, else the way of Kubernetes, which tests each claim alone.
 
     Raises StateError if the state file cannot be used, InputError if the configuration cannot.
     """
@@ -134,6 +144,7 @@ class Cluster:
         wires: Wires | None = None,
         config: Configuration | Path | None = None,
         plugins: Sequence[Any] = (),
+        exact_capacity: bool | None = None,
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
         self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state, read_only=read_only)
@@ -151,8 +162,13 @@ class Cluster:
             self.configuration = configured(config, self.store)
             percentage = self.configuration.percentage_of_nodes_to_score if self.configuration is not None else None
             self._percentage = 100 if percentage is None else percentage
-            self.engine = make_engine(engine, tie_break=tie_break, seed=seed or 0, percentage=self._percentage)
-            self.scheduler = make_scheduler(self.clock, self.engine, self.configuration, plugins=plugins, prefer=prefer)
+            self.exact_capacity = counts_exactly(exact_capacity, self.store)
+            self.engine = make_engine(
+                engine, tie_break=tie_break, seed=seed or 0, percentage=self._percentage, exact_capacity=self.exact_capacity
+            )
+            self.scheduler = make_scheduler(
+                self.clock, self.engine, self.configuration, plugins=plugins, prefer=prefer, exact_capacity=self.exact_capacity
+            )
         except BaseException:
             self.store.close()
             raise
@@ -161,6 +177,7 @@ class Cluster:
         self.drivers = DriverHub(
             self.store, self.runner, self.clock, settings=drivers, priority=PRIORITY_CONTROLLER, node_service=kubelet == "mounting"
         )
+        self._asked: list[DriverSettings] | None = None  # drivers reached for questions only
         self._begun = False
         self._states: dict[Key, dict[bytes, None]] = {}
         self._placed = {key_of(pod): bool(pod.spec.nodeName) for pod in self.store.list("Pod").items}
@@ -174,6 +191,10 @@ class Cluster:
 
     def close(self) -> None:
         """Give the state file back; everything acknowledged is in it already."""
+        for settings in self._asked or ():
+            close = getattr(settings.client, "close", None)
+            if close is not None:
+                close()
         self.drivers.close()
         self.store.close()
 
@@ -188,9 +209,22 @@ class Cluster:
             self.drivers.external += found
             self._kubelet_root = kubelet_root
 
+    def ask_driver(self, name: str) -> CsiClient | None:
+        """A driver to ask questions of, whether or not anything runs yet; None where there is none of that name, or none can be reached."""
+        running = self.drivers.look(name)
+        if running is not None:
+            return running
+        if self._asked is None:
+            self._asked = []
+            for endpoint in external.remembered(self.store):
+                with contextlib.suppress(InputError):
+                    self._asked += external.connect([endpoint])
+        return next((settings.client for settings in self._asked if settings.profile.name == name), None)
+
     def remember(self, endpoints: Sequence[str]) -> None:
-        """Keep the sockets of CSI drivers in the state file, for `connect`, and the scheduler's configuration."""
+        """Keep the sockets of CSI drivers in the state file, for `connect`, the scheduler's configuration, and how it counts capacity."""
         external.remember(self.store, endpoints)
+        remember_exact_capacity(self.store, exact_capacity=self.exact_capacity)
         if self.configuration is not None:
             remember_configuration(self.store, self.configuration)
 
@@ -350,15 +384,30 @@ class Cluster:
         uid = meta(obj).uid
         return [event for event in self.events_named(key.kind, key.namespace, key.name) if event.involvedObject.uid in (uid, None)]
 
-    def fresh_cache(self, *, without: Key | None = None) -> SchedulerCache:
-        """A scheduler's cache of its own over the objects as they are now, for questions; one object may be left out."""
-        cache = SchedulerCache(make_engine(self._engine_name, tie_break=self._tie_break, percentage=self._percentage))
+    def fresh_cache(self, *, without: Key | None = None, ledger: bool = False) -> SchedulerCache:
+        """A scheduler's cache of its own over the objects as they are now, for questions; one object may be left out. It counts capacity as
+        the cluster's scheduler does. ledger: it knows who holds room in which pool, whether or not it decides by that."""
+        engine = make_engine(self._engine_name, tie_break=self._tie_break, percentage=self._percentage, exact_capacity=self.exact_capacity)
+        cache = SchedulerCache(engine, clock=self.clock if self.exact_capacity or ledger else None)
+        if cache.ledger is not None and self.scheduler.cache.ledger is not None:
+            cache.ledger.adopt(self.scheduler.cache.ledger)
         for kind in KINDS:
             if kind in SCHEDULING_KINDS:
                 for obj in self.store.list(kind).items:
                     if key_of(obj) != without:
                         cache.add(obj)
         return cache
+
+    def overcommit(self) -> OvercommitReport:
+        """What the compatible mode would take out of capacity objects beyond what they have: nothing is run and nothing changed."""
+        return overcommitted(self)
+
+    def restore_check(self, kind: str, namespace: str, name: str, wish: Wish = ANY_WISH) -> Sequence[RestoreReport]:
+        """Where a VolumeSnapshot, the snapshot of a PersistentVolumeClaim or those of a Pod's claims can be restored: nothing is run.
+
+        wish: class, size and mode of the claim to be, for a snapshot. Raises NotFoundError, InputError (there is nothing to restore).
+        """
+        return check_restore(self, kind, namespace, name, wish)
 
     def pods_using(self, claim: Any) -> Sequence[str]:
         """Names of the pods that mount a claim."""

@@ -166,6 +166,28 @@ class DriverHub:
             raise CsiError(CsiCode.UNAVAILABLE, f"no CSI driver {name} is running")
         return client
 
+    def look(self, name: str) -> CsiClient | None:
+        """A driver to ask questions of, whether or not anything runs yet; None where there is none of that name. Nothing is started, and
+        nothing that the driver keeps is changed, as long as it is only asked."""
+        running = self._clients.get(name)
+        if running is not None:
+            return running
+        for settings in (*self.external, *(self._given or ())):
+            if settings.profile.name == name and settings.client is not None:
+                return settings.client
+        known = self._store.value(f"csi/{name}", "data") is not None
+        if self._given is not None or not known or name.startswith("kubernetes.io/"):
+            return None
+        data = MemoryData()
+        return InProcessClient(FakeDriver(self._profile(name), clock=self._clock, data=data, journal=StoreJournal(self._store, name, data)))
+
+    def is_strict(self, name: str) -> bool | None:
+        """Whether a driver's provisioner runs with strict topology; None for a driver that does not run here."""
+        settings = next((item for item in (*self.external, *(self._given or ())) if item.profile.name == name), None)
+        if settings is not None:
+            return settings.options.strict_topology
+        return False if self.look(name) is not None else None
+
     def close(self) -> None:
         """Let go of sockets."""
         for client in (*self._clients.values(), *(settings.client for settings in self.external)):

@@ -7,12 +7,13 @@ it for the question.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from volsched.api.edit import with_spec
 from volsched.api.kinds import Json, key_of, meta
 from volsched.app.cluster import Cluster
+from volsched.app.restore_check import RestoreReport, check_pod
 from volsched.cache.explain import Candidate, ClaimExplanation, explain_claims, together
 from volsched.cache.scheduler_cache import SchedulerCache
 from volsched.engine.decision import Decision, Rejection, VolumePlan
@@ -48,6 +49,7 @@ class Explanation:
     """Everything `explain` shows.
 
     fitting: best first. plan: the volumes of the chosen node. notes: how the pod's claims get in each other's way, and who holds them.
+    restores: of its claims that are to be restored from a snapshot and have no volume yet.
     """
 
     pod: Any
@@ -59,6 +61,7 @@ class Explanation:
     claims: list[ClaimExplanation]
     plan: VolumePlan | None
     notes: list[str]
+    restores: list[RestoreReport] = field(default_factory=list)
 
     @property
     def score_plugins(self) -> list[str]:
@@ -97,6 +100,7 @@ class Explanation:
                 for claim in self.claims
             ],
             "notes": self.notes,
+            **({"restores": [restore.as_json() for restore in self.restores]} if self.restores else {}),
         }
 
 
@@ -111,7 +115,10 @@ def _listed(candidates: Sequence[Candidate]) -> dict[str, Json]:
 
 
 def _plan(plan: VolumePlan) -> dict[str, Json]:
-    return {"bind": [step._asdict() for step in plan.bind], "provision": [step._asdict() for step in plan.provision]}
+    provision = [
+        {"claim": step.claim, "capacity": step.capacity} | ({"holds": list(step.holds)} if step.holds else {}) for step in plan.provision
+    ]
+    return {"bind": [step._asdict() for step in plan.bind], "provision": provision}
 
 
 class Explainer:
@@ -143,6 +150,7 @@ class Explainer:
             claims=claims,
             plan=decision.volumes(decision.node) if decision.node is not None else None,
             notes=_together(cache, asked, claims, refused) + self._holders(asked),
+            restores=[restore for restore in check_pod(self._cluster, pod) if not restore.done],
         )
 
     def _cache(self, pod: Any) -> SchedulerCache:

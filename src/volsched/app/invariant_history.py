@@ -20,6 +20,7 @@ from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.cluster import USER, Cluster
+from volsched.app.invariant_capacity import CapacityWatch
 from volsched.app.invariant_facts import (
     Backed,
     Facts,
@@ -96,6 +97,7 @@ class Witness:
         for kind in _KINDS:
             for obj in cluster.store.list(kind).items:
                 self._take_in(obj)
+        self._capacity = CapacityWatch(cluster, self._report) if cluster.exact_capacity else None
         cluster.store.subscribe(self._on_change)
         cluster.runner.watch_calls(self._on_call)
 
@@ -131,10 +133,12 @@ class Witness:
     # objects
 
     def _on_change(self, event: WatchEvent) -> None:
-        if event.kind not in _KINDS:
-            return
         obj = event.object
         old = self._last.get(uid_of(obj))
+        if self._capacity is not None:
+            self._capacity.on_change(event, old, by_hand=self._writer(event) == USER)
+        if event.kind not in _KINDS:
+            return
         if event.change is Change.DELETED:
             self._last.pop(uid_of(obj), None)
             by_hand = self._writer(event) == USER

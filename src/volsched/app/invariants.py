@@ -56,6 +56,7 @@ RULES: Final[Mapping[str, str]] = {
     "unprotected":       "no VolumeSnapshotContent gets a handle before it has its finalizer (I3)",
     "point-in-time":     "handle and creation time of a snapshot never change once set (I6)",
     "handed-over":       "no volume passes from one claim to another unless somebody has freed it in between",
+    "oversold":          "with exact capacity no capacity object gives more room than it has",
     "in-use":            "nothing vanishes while it is used, unless somebody removed it by force",
     "snapshot-deletion": "DeleteSnapshot only for a content that is deleted, has policy Delete and no creation under way (I7)",
     "volume-deletion":   "DeleteVolume only for a volume nobody may want any more",

@@ -18,6 +18,8 @@ from volsched.scheduler.configuration.registry import Registry
 from volsched.store import Store
 
 _ROOM: Final = "scheduler-configuration"
+_CAPACITY: Final = "capacity-mode"
+_EXACT: Final = "exact"
 
 
 def configured(config: Configuration | Path | None, store: Store) -> Configuration | None:
@@ -41,6 +43,16 @@ def remember_configuration(store: Store, configuration: Configuration) -> None:
     store.put_value(_ROOM, origin.source or "configuration", origin.text.encode())
 
 
+def counts_exactly(exact_capacity: bool | None, store: Store) -> bool:
+    """Whether capacity is counted exactly: as given, else as the store remembers."""
+    return store.value(_CAPACITY, _EXACT) is not None if exact_capacity is None else exact_capacity
+
+
+def remember_exact_capacity(store: Store, *, exact_capacity: bool) -> None:
+    """Keep with the cluster how its capacity is counted."""
+    store.put_value(_CAPACITY, _EXACT, b"true" if exact_capacity else None)
+
+
 def make_scheduler(
     clock: Clock,
     engine: SchedulingEngine,
@@ -48,11 +60,13 @@ def make_scheduler(
     *,
     plugins: Sequence[Any] = (),
     prefer: Prefer | None = None,
+    exact_capacity: bool = False,
 ) -> Scheduler:
     """Raises InputError when the configuration asks for what is not there."""
     registry = Registry(plugins)
     if configuration is None:
-        return Scheduler(clock, engine, prefer=prefer, profiles=[partial(_with_plugins, registry=registry)])
+        profiles = [partial(_with_plugins, registry=registry)]
+        return Scheduler(clock, engine, prefer=prefer, profiles=profiles, exact_capacity=exact_capacity)
     return Scheduler(
         clock,
         engine,
@@ -61,6 +75,7 @@ def make_scheduler(
         extenders=make_extenders(configuration.extenders),
         initial_backoff_s=configuration.initial_backoff_s,
         max_backoff_s=configuration.max_backoff_s,
+        exact_capacity=exact_capacity,
     )
 
 

@@ -26,7 +26,9 @@ from lightkube.models.storage_v1 import CSIStorageCapacity, StorageClass
 from volsched.api.edit import annotations_of, is_deleting, labels_of
 from volsched.api.kinds import encode, meta
 from volsched.api.quantity import parse
+from volsched.cache.explain_capacity import PoolAccounts, capacity_together
 from volsched.cache.scheduler_cache import SchedulerCache
+from volsched.rules.capacity import pool_name
 from volsched.rules.selectors import IN, SelectorError, match_labels
 from volsched.rules.topology import allowed_topologies_match, node_selector_matches, pv_reachable
 from volsched.rules.translation import TranslationError, translate_for_node
@@ -150,14 +152,19 @@ def explain_claims(cache: SchedulerCache, pod: Pod, nodes: Sequence[str]) -> lis
     known = _Nodes(cache, nodes)
     namespace = meta(pod).namespace or "default"
     names = dict.fromkeys(name for _, name, _ in claim_names(pod))
-    return [_Claim(cache, namespace, name).explain(known) for name in names]
+    own = frozenset(f"{namespace}/{name}" for name in names)
+    return [_Claim(cache, namespace, name, own).explain(known) for name in names]
 
 
 def together(cache: SchedulerCache, pod: Pod, node: str) -> str | None:
-    """How the volumes of a node are handed out to several unbound claims of one pod, when some claim is left without one.
+    """How the volumes of a node are handed out to several unbound claims of one pod, when some claim is left without one; or, where
+    capacity is counted exactly, how much they ask for together and what its pools have.
 
     None when there is nothing to tell: every claim finds a volume, or the node is unknown.
     """
+    short = capacity_together(cache, pod, node)
+    if short is not None:
+        return short
     found = cache.get("Node", "", node)
     namespace = meta(pod).namespace or "default"
     claims = [claim for _, name, _ in claim_names(pod) if (claim := cache.claims.find(f"{namespace}/{name}")) is not None]
@@ -212,8 +219,9 @@ def _nearest(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 class _Claim:
     """One claim against everything it could be served by."""
 
-    def __init__(self, cache: SchedulerCache, namespace: str, name: str) -> None:
+    def __init__(self, cache: SchedulerCache, namespace: str, name: str, own: frozenset[str]) -> None:
         self._cache = cache
+        self._own = own
         self._key = f"{namespace}/{name}"
         self._found: PersistentVolumeClaim | None = cache.claims.find(self._key)
         class_name = class_of(self._found) if self._found is not None else ""
@@ -308,7 +316,7 @@ class _Claim:
     ) -> tuple[tuple[Candidate, ...], tuple[ClaimOnNodes, ...]]:
         """(what no node reaches, what the nodes reach)."""
         volumes = _Volumes(self._cache, claim, nodes)
-        pools = _Pools(self._cache, claim, storage_class, nodes)
+        pools = _Pools(self._cache, claim, storage_class, nodes, self._own)
         groups: dict[tuple[tuple[int, ...], _Provision], list[str]] = {}
         for position, (node, _) in enumerate(nodes.all):
             groups.setdefault((tuple(volumes.reached[position]), pools.on(position)), []).append(node)
@@ -320,7 +328,7 @@ class _Claim:
 
     def _started(self, claim: PersistentVolumeClaim, storage_class: StorageClass, nodes: _Nodes, chosen: str) -> tuple[ClaimOnNodes, ...]:
         """Provisioning is under way for one node: no other will do, and existing volumes are not looked at."""
-        pools = _Pools(self._cache, claim, storage_class, nodes)
+        pools = _Pools(self._cache, claim, storage_class, nodes, self._own)
         groups = []
         others = tuple(node for node, _ in nodes.all if node != chosen)
         for position, (node, _) in enumerate(nodes.all):
@@ -431,10 +439,17 @@ def _group(nodes: Sequence[str], volumes: Sequence[Candidate], provision: _Provi
 
 
 class _Pools:
-    """What a class can provision where: its provisioner, and the pools that vouch for it where its driver keeps capacity objects."""
+    """What a class can provision where: its provisioner, and the pools that vouch for it where its driver keeps capacity objects.
 
-    def __init__(self, cache: SchedulerCache, claim: PersistentVolumeClaim, storage_class: StorageClass, nodes: _Nodes) -> None:
+    `own`: the pod's claims, for pools that are counted exactly.
+    """
+
+    def __init__(
+        self, cache: SchedulerCache, claim: PersistentVolumeClaim, storage_class: StorageClass, nodes: _Nodes, own: frozenset[str]
+    ) -> None:
         self._class = storage_class
+        self._claim = claim
+        self._accounts = PoolAccounts(cache.ledger, own) if cache.ledger is not None else None
         self._nodes = nodes
         self._requested = requested_storage(claim)
         driver = cache.get("CSIDriver", "", storage_class.provisioner)
@@ -446,7 +461,8 @@ class _Pools:
             if pool.storageClassName == meta(storage_class).name:
                 self._count += 1
                 name = f"{meta(pool).namespace}/{meta(pool).name}"
-                candidate = Candidate("pool", name, pool.capacity or "", tuple(self._pool_refusals(pool)))
+                about = (pool.capacity or "") if self._accounts is None else self._accounts.about(pool)
+                candidate = Candidate("pool", name, about, tuple(self._pool_refusals(pool)))
                 covered = nodes.in_segment(pool.nodeTopology)
                 for position in covered:
                     self._reached.setdefault(position, []).append(candidate)
@@ -488,3 +504,8 @@ class _Pools:
         elif parse(limit).value() < self._requested.value():
             what = "its largest volume is" if pool.maximumVolumeSize is not None else "it has"
             yield Refusal("size", f"{what} {limit}, less than {self._requested}")
+        elif self._accounts is not None and (held := self._accounts.held(pool, self._claim)) is not None:
+            yield Refusal("held", held)
+        kept = self._accounts.kept(self._claim) if self._accounts is not None else []
+        if kept and pool_name(pool) not in kept:
+            yield Refusal("reservation", f"passed over: the claim holds room in {', '.join(kept)}")

@@ -30,13 +30,14 @@ from volsched.api.edit import is_deleting, uid_of, with_metadata, with_spec
 from volsched.api.kinds import KINDS, key_of, kind_of, meta
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.assume_cache import AssumeCache, object_key
+from volsched.cache.capacity_ledger import CapacityLedger
 from volsched.cache.snapshot import Filtered, Scores, Snapshot
 from volsched.cache.volume_binder import BIND_TIMEOUT_S, PodVolumes, VolumeBinder
 from volsched.engine.decision import Decision, SchedulingEngine, Trial, VolumePlan
 from volsched.engine.plugin import CycleState
 from volsched.engine.profile import EngineProfile
 from volsched.errors import EngineError
-from volsched.ports import Bind, Steps, Update
+from volsched.ports import Bind, Clock, Steps, Update
 from volsched.rules.volumes import pod_terminated
 
 T = TypeVar("T")
@@ -120,10 +121,21 @@ class SchedulerCache:
 
     `add`, `update` and `delete` take objects as a user writes them and apply the API defaults. `observe` takes watch events of an API
     server and trusts them. The engine belongs to the cache from then on: nobody else may change it. `plugins` and `profile` take part in
-    every decision of this cache that names no others.
+    every decision of this cache that names no others. `clock`: makes the cache keep a ledger of who holds room in which capacity object,
+    which is what a profile with exact_capacity decides by; volumes settle in it by this clock, see `settle`.
+    Raises EngineError for such a profile without a clock.
     """
 
-    def __init__(self, engine: SchedulingEngine, *, plugins: Sequence[Any] = (), profile: EngineProfile | None = None) -> None:
+    def __init__(
+        self,
+        engine: SchedulingEngine,
+        *,
+        plugins: Sequence[Any] = (),
+        profile: EngineProfile | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if profile is not None and profile.exact_capacity and clock is None:
+            raise EngineError("a profile with exact_capacity needs a clock: SchedulerCache(engine, profile=profile, clock=clock)")
         self.engine = engine
         self._plugins = tuple(plugins)
         self._profile = profile
@@ -136,6 +148,7 @@ class SchedulerCache:
         # node -> pods counted there, in upstream's slot order: removing one moves the last into its place
         self._on_node: dict[str, list[Pod]] = {}
         self.binder = VolumeBinder(self.volumes, self.claims, lookup=self.get, changed=self._push)
+        self.ledger = CapacityLedger(self, clock) if clock is not None else None
 
     # feeding
 
@@ -179,6 +192,18 @@ class SchedulerCache:
             self.engine.remove(seen.kind, meta(subject).namespace or "", meta(subject).name or "")
         else:
             self.engine.upsert(seen.new)
+        if self.ledger is not None:
+            self._push_again(self.ledger.observe(seen.kind, seen.old, seen.new))
+
+    def settle(self) -> None:
+        """Let time pass for the ledger, where there is one: volumes that have settled hold no room any more."""
+        if self.ledger is not None and (settled := self.ledger.settle()):
+            self._push_again(settled)
+            self.ledger.prune()
+
+    def _push_again(self, changed: Sequence[tuple[str, str]]) -> None:
+        for kind, key in changed:
+            self._push(kind, key)
 
     def _apply_pod(self, seen: Seen) -> None:
         old, new = seen.old, seen.new
@@ -201,8 +226,10 @@ class SchedulerCache:
         self._generation += 1
         found = self._assumable[kind].find(key)
         if found is not None:
-            self.engine.upsert(found)
+            self.engine.upsert(found if self.ledger is None else self.ledger.effective(kind, found))
             return
+        if self.ledger is not None:
+            self.ledger.gone(kind, key)
         namespace, _, name = key.rpartition("/")
         self.engine.remove(kind, namespace, name)
 

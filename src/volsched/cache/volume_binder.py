@@ -7,6 +7,8 @@
                           │                     └─ it went another way     -> ReconcileError("binding volumes: …")
                           └──unreserve──> as before
 
+With exact capacity the selected node comes with the capacity objects in which the claim holds room, so that they are known after a restart.
+
 Nothing is rolled back in the API: a volume written for a claim stays reserved for it, a claim keeps its selected node, and the next attempt
 or the controllers make the best of that. Only the assumptions of this process are dropped.
 
@@ -28,6 +30,7 @@ from volsched.cache.assume_cache import AssumeCache, object_key
 from volsched.engine.decision import VolumePlan
 from volsched.errors import ApiError, ReconcileError
 from volsched.ports import Pause, Steps, Update
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 from volsched.rules.topology import pv_reachable
 from volsched.rules.translation import TranslationError, translate_for_node
 from volsched.rules.volumes import ANN_BOUND_BY_CONTROLLER, ANN_SELECTED_NODE, bound_to, claim_names, is_fully_bound
@@ -130,7 +133,10 @@ class VolumeBinder:
                     self._changed("PersistentVolume", object_key(volume))
                 reserved.static.append(StaticClaim(volume, claim))
             for provisioning in plan.provision:
-                claim = with_annotations(self._claims.get(provisioning.claim), {ANN_SELECTED_NODE: node})
+                marks = {ANN_SELECTED_NODE: node}
+                if provisioning.holds:
+                    marks[ANN_STORAGE_CAPACITY] = ",".join(provisioning.holds)
+                claim = with_annotations(self._claims.get(provisioning.claim), marks)
                 self._claims.assume(claim)
                 self._changed("PersistentVolumeClaim", object_key(claim))
                 reserved.dynamic.append(claim)

@@ -28,6 +28,8 @@ TOPICS: Final = {
         "describe": ("get", "Show objects in full, with their events."),
         "events": ("get", "List events."),
         "explain": ("explain", "Say why a pod can or cannot run where."),
+        "overcommit": ("overcommit", "Say which capacity pools Kubernetes would give out twice."),
+        "restore-check": ("restore_check", "Say where a snapshot can be restored, and why not elsewhere."),
         "api-resources": ("resources", "List the types of objects there are."),
     },
     "Whole runs": {

@@ -21,6 +21,7 @@ from volsched.cli.common import (
     complete_kinds,
     endpoint_option,
     engine_option,
+    exact_capacity_option,
     files_option,
     kind_or_fail,
     loaded,
@@ -78,6 +79,7 @@ def _writing(cluster: Cluster, *, keep: bool) -> Iterator[None]:
 @output_option("name", "json", "yaml")
 @click.option("--seed", type=int, help="Seed of a new cluster's uids and chance (default 0).")
 @endpoint_option
+@exact_capacity_option("as the cluster did so far")
 @engine_option
 def apply(
     files: Sequence[Path],
@@ -88,6 +90,7 @@ def apply(
     output: str | None,
     seed: int | None,
     endpoints: tuple[str, ...],
+    exact_capacity: bool | None,
     engine: str,
 ) -> None:
     """Create objects, or bring existing ones to what the files say; then let the cluster settle.
@@ -102,7 +105,8 @@ def apply(
             progress.now("checking")
             _try_out(items, endpoints, seed=seed, engine=engine)
         progress.now("writing")
-        with Cluster(state=None if fresh and not keep else state, seed=seed, engine=engine) as cluster:
+        kept = None if fresh and not keep else state
+        with Cluster(state=kept, seed=seed, engine=engine, exact_capacity=exact_capacity) as cluster:
             if not fresh and seed is not None and cluster.store.uids.seed != Uids(seed).seed:
                 raise InputError("the cluster in this file has a seed of its own; --seed is for a new one", source=str(state))
             cluster.connect(endpoints, kubelet_root=kubelet_root(state))

@@ -91,6 +91,15 @@ def engine_option(function: F) -> F:
     )(function)
 
 
+def exact_capacity_option(remembered: str) -> Callable[[F], F]:
+    """--exact-capacity, --no-exact-capacity; neither is None. `remembered`: what holds then."""
+    return click.option(
+        "--exact-capacity/--no-exact-capacity",
+        default=None,
+        help=f"Count what claims under way hold in capacity objects, and a pod's claims together. Without: {remembered}.",
+    )
+
+
 def endpoint_option(function: F) -> F:
     """--csi-endpoint."""
     return click.option(

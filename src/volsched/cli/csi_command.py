@@ -54,6 +54,13 @@ def csi() -> None:
     "Zones not named are unlimited. May be repeated.",
 )
 @click.option(
+    "--source-scope",
+    type=click.Choice(["anywhere", "topology"]),
+    default="anywhere",
+    show_default=True,
+    help="From where snapshots, and volumes to be cloned, can be read: from anywhere, or in the topology they are in.",
+)
+@click.option(
     "--mutable-parameters",
     default=",".join(MUTABLE_PARAMETERS),
     show_default=True,
@@ -70,6 +77,7 @@ def serve(
     node_id: str,
     max_volumes_per_node: int,
     capacity: tuple[str, ...],
+    source_scope: str,
     mutable_parameters: str,
 ) -> None:
     """Serve Identity, Controller, GroupController and Node in real time until SIGTERM."""
@@ -90,6 +98,7 @@ def serve(
         node_id=node_id,
         max_volumes_per_node=max_volumes_per_node,
         capacity=_sizes(capacity),
+        source_scope=source_scope,
         mutable_parameters=[key for key in mutable_parameters.split(",") if key],
     )
 

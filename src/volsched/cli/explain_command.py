@@ -12,12 +12,22 @@ import click
 from volsched.api.kinds import meta
 from volsched.app.explain import Explainer, Explanation
 from volsched.cache.explain import Candidate, ClaimExplanation, ClaimOnNodes
-from volsched.cli.common import complete_kinds, engine_option, namespace_options, output_option, resources, selector_option, state_option
+from volsched.cli.common import (
+    complete_kinds,
+    engine_option,
+    exact_capacity_option,
+    namespace_options,
+    output_option,
+    resources,
+    selector_option,
+    state_option,
+)
 from volsched.cli.help import Command, examples
 from volsched.cli.layout import grid, wrapped
 from volsched.cli.opening import looked_at
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
+from volsched.cli.restore_check_command import restore_lines
 from volsched.cli.terminal import shade, width
 from volsched.errors import InputError
 from volsched.rules.volumes import pod_terminated
@@ -44,6 +54,7 @@ FITTING_SHOWN: Final = 10
 @namespace_options
 @output_option("json", "yaml")
 @state_option
+@exact_capacity_option("as the cluster does")
 @engine_option
 def explain(
     what: tuple[str, ...],
@@ -55,6 +66,7 @@ def explain(
     all_namespaces: bool,
     output: str | None,
     state: Path,
+    exact_capacity: bool | None,
     engine: str,
 ) -> None:
     """Explain the scheduling decision for a pod: the nodes that fit with their scores, the others with their first refusal, and every
@@ -66,7 +78,7 @@ def explain(
     for kind, _ in pairs:
         if kind.name != "Pod":
             raise InputError(f"{kind.plural} are not scheduled; explain takes pods (`describe` shows what an object is)")
-    with showing("opening the cluster") as progress, looked_at(state, engine=engine) as cluster:
+    with showing("opening the cluster") as progress, looked_at(state, engine=engine, exact_capacity=exact_capacity) as cluster:
         explainer = Explainer(cluster)
         pods = []
         for _, name in pairs:
@@ -104,6 +116,7 @@ def render(explanation: Explanation, *, all_groups: bool = False) -> str:
         rows = [[_names(row.nodes), row.plugin, "; ".join(filter(None, (*row.reasons, row.detail)))] for row in explanation.refused]
         blocks.append(grid(("NODES", "REFUSED BY", "REASON"), rows, width=width()))
     blocks += [_claim(claim, all_groups=all_groups) for claim in explanation.claims]
+    blocks += [restore_lines(restore) for restore in explanation.restores]
     if explanation.notes:
         blocks.append([wrapped(note, width(), first="Note: ", indent="  ") for note in explanation.notes])
     return "\n\n".join("\n".join(lines) for lines in blocks)

@@ -15,7 +15,15 @@ from volsched.app.cluster import Cluster, Happening
 from volsched.app.external import kubelet_root
 from volsched.app.workqueue import NS
 from volsched.cli import terminal
-from volsched.cli.common import endpoint_option, engine_option, files_option, loaded, output_option, tie_break_option
+from volsched.cli.common import (
+    endpoint_option,
+    engine_option,
+    exact_capacity_option,
+    files_option,
+    loaded,
+    output_option,
+    tie_break_option,
+)
 from volsched.cli.help import Command, examples
 from volsched.cli.layout import fits, grid, wrapped
 from volsched.cli.output import objects_table, short_name, structured
@@ -52,6 +60,7 @@ def duration_ns(text: str) -> int:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
 @tie_break_option
 @endpoint_option
+@exact_capacity_option("each claim is tested alone, as Kubernetes does")
 @engine_option
 @output_option("wide", "json", "yaml")
 def run(
@@ -61,6 +70,7 @@ def run(
     seed: int,
     tie_break: str,
     endpoints: tuple[str, ...],
+    exact_capacity: bool | None,
     engine: str,
     output: str | None,
 ) -> None:
@@ -72,7 +82,7 @@ def run(
     limit = duration_ns(until) if until is not None else None
     if state is not None and state.exists():
         raise InputError("exists already; `run` starts a new cluster (use `apply` to add to one)", source=str(state))
-    options: dict[str, Any] = {"seed": seed, "engine": engine, "tie_break": tie_break}
+    options: dict[str, Any] = {"seed": seed, "engine": engine, "tie_break": tie_break, "exact_capacity": exact_capacity}
     with showing("reading manifests") as progress:
         items = loaded(files, passed_to="run")
         progress.now("writing")

@@ -32,12 +32,12 @@ from volsched.controllers.provisioner_options import ProvisionerOptions
 from volsched.controllers.provisioner_topology import Term, affinity_segments, keys_of, make_term
 from volsched.errors import NotFoundError
 from volsched.ports import Call, Clock, Create, Delete, Steps, Update, WorkItem
+from volsched.rules.capacity import MANAGED_BY_LABEL
 from volsched.rules.volumes import WAIT_FOR_FIRST_CONSUMER, class_of
 
 CAPACITY: Final = "capacity"
 PLAN: Final = "plan"
 DRIVER_LABEL: Final = "csi.storage.k8s.io/drivername"
-MANAGED_BY_LABEL: Final = "csi.storage.k8s.io/managed-by"
 MANAGED_BY: Final = "external-provisioner"
 KINDS: Final = frozenset({"Node", "CSINode", "StorageClass", "CSIStorageCapacity"})
 

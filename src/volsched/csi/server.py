@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import grpc
 
@@ -153,6 +154,7 @@ def standalone(
     node_id: str = "",
     max_volumes_per_node: int = 0,
     capacity: Mapping[str, int] | None = None,
+    source_scope: Literal["anywhere", "topology"] = "anywhere",
     mutable_parameters: Sequence[str] = profiles.MUTABLE_PARAMETERS,
 ) -> Iterator[FakeDriver]:
     """A driver in real time with real files: records in the SQLite file `state` and bytes in the directory `STATE.data` beside it, or,
@@ -172,6 +174,7 @@ def standalone(
         node = ""
     else:
         raise InputError(f"profile {profile!r} is not known; known: {', '.join(profiles.PROFILES)}")
+    chosen = dataclasses.replace(chosen, source_scope=source_scope)
     if state is None:
         with tempfile.TemporaryDirectory(prefix="volsched-csi-") as folder:
             driver = FakeDriver(chosen, clock=clock, data=DirectoryData(Path(folder), durable=False), default_node=node)

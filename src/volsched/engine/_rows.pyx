@@ -14,6 +14,7 @@ from libc.string cimport memcpy
 
 from volsched.api.quantity import parse as parse_quantity
 from volsched.engine import rows
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 from volsched.rules.resources import is_scalar_resource
 
 csi_driver_row = rows.csi_driver_row
@@ -33,6 +34,7 @@ cdef int _OTHER_TOLERATION = rows.OTHER_TOLERATION
 cdef str _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 cdef str _BIND_COMPLETED = rows.ANN_BIND_COMPLETED
 cdef str _SELECTED_NODE = rows.ANN_SELECTED_NODE
+cdef str _STORAGE_CAPACITY = ANN_STORAGE_CAPACITY
 cdef str _MIGRATED_PLUGINS = rows.ANN_MIGRATED_PLUGINS
 
 # Sums of this many times the greatest amount added up here stay within 64 bits.
@@ -350,6 +352,7 @@ def volume_row(pv):
         to.text(spec.csi.volumeHandle)
     else:
         to.u8(<uint8_t>rows.OTHER_SOURCE)
+    to.texts(rows.named_pools(pv) if metadata.annotations and _STORAGE_CAPACITY in metadata.annotations else None)
     return to.done()
 
 
@@ -395,6 +398,7 @@ def claim_row(pvc):
             controller = owner.uid
             break
     to.text(controller)
+    to.texts(rows.named_pools(pvc) if _STORAGE_CAPACITY in annotations else None)
     return to.done()
 
 

@@ -51,10 +51,11 @@ class StaticBinding(NamedTuple):
 
 class Provisioning(NamedTuple):
     """A claim to be provisioned on the node. `capacity` is "namespace/name" of the CSIStorageCapacity that vouches for it, None when
-    the class needs none."""
+    the class needs none. `holds`: with exact capacity, every object in which the claim holds room from then on."""
 
     claim: str
     capacity: str | None
+    holds: tuple[str, ...] = ()
 
 
 class VolumePlan(NamedTuple):
@@ -65,7 +66,7 @@ class VolumePlan(NamedTuple):
     provision: tuple[Provisioning, ...]
 
     @classmethod
-    def of(cls, built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
+    def of(cls, built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None, tuple[str, ...]], ...]]) -> VolumePlan:
         """From plain tuples, as the native engine builds them."""
         bind, provision = built
         if not bind and not provision:

@@ -49,6 +49,7 @@ class ScoreWeight(NamedTuple):
 WEIGHTS_MAX: Final = 1_000_000  # of all plugins together, so that totals stay 32-bit integers
 CPU_AND_MEMORY: Final = (ResourceWeight("cpu"), ResourceWeight("memory"))
 EMPTIER_IS_BETTER: Final = (ShapePoint(0, 10), ShapePoint(100, 0))
+CAPACITY_STEPS_MAX: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,9 @@ class EngineProfile:
 
     balanced: resources of NodeResourcesBalancedAllocation. volume_shape: VolumeBinding's score by how full its storage would be.
     percentage_of_nodes_to_score: 100 looks at every node, 0 adapts to their number, None leaves it to the engine.
+    exact_capacity: VolumeBinding counts what is held in each capacity object, and the pod's own claims together, where upstream tests each
+    claim alone (docs/decisions/0009). capacity_steps_max: placements it tries for the claims of one pod on one node before it refuses the
+    node undecided (`volsched.rules.packing`).
     Raises EngineError when a list names a plugin twice, a weight is not positive, or a shape is not ascending.
     """
 
@@ -167,6 +171,8 @@ class EngineProfile:
     spread: SpreadArgs = SpreadArgs()
     inter_pod: InterPodArgs = InterPodArgs()
     percentage_of_nodes_to_score: int | None = None
+    exact_capacity: bool = False
+    capacity_steps_max: int = CAPACITY_STEPS_MAX
 
     def __post_init__(self) -> None:
         scorers = tuple(item.name for item in self.scores)
@@ -189,6 +195,8 @@ class EngineProfile:
         percentage = self.percentage_of_nodes_to_score
         if percentage is not None and not 0 <= percentage <= 100:
             raise EngineError(f"percentage_of_nodes_to_score {percentage} is outside 0..100")
+        if not 1 <= self.capacity_steps_max < 2**31:
+            raise EngineError(f"capacity_steps_max {self.capacity_steps_max} is outside 1..{2**31 - 1}")
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -76,4 +76,6 @@ def profile_row(profile: EngineProfile) -> bytes:
     to.i64(profile.inter_pod.hard_weight)
     to.flag(profile.inter_pod.ignore_preferred_of_existing)
     to.i64(-1 if profile.percentage_of_nodes_to_score is None else profile.percentage_of_nodes_to_score)
+    to.flag(profile.exact_capacity)
+    to.i64(profile.capacity_steps_max)
     return to.done()

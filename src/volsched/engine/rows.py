@@ -41,6 +41,7 @@ from lightkube.models.storage_v1 import CSIDriver, CSINode, CSIStorageCapacity, 
 from volsched.api.edit import annotations_of, labels_of, replace
 from volsched.api.kinds import kind_of
 from volsched.api.quantity import parse as parse_quantity
+from volsched.rules.capacity import named_pools, shared_with
 from volsched.rules.resources import (
     Resources,
     incoming_scoring_requests,
@@ -309,6 +310,7 @@ def volume_row(pv: PersistentVolume) -> bytes:
         to.u8(MIGRATABLE_SOURCE)
         to.text(plugin)
         _migrated(to, pv)
+    to.texts(named_pools(pv))
     return to.done()
 
 
@@ -360,6 +362,7 @@ def claim_row(pvc: PersistentVolumeClaim) -> bytes:
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
     owners = (metadata.ownerReferences if metadata else None) or []
     to.text(next((owner.uid for owner in owners if owner.controller), None))
+    to.texts(named_pools(pvc))
     return to.done()
 
 
@@ -379,6 +382,7 @@ def class_row(storage_class: StorageClass) -> bytes:
         for item in expressions:
             to.text(item.key)
             to.texts(item.values)
+    to.text(shared_with(storage_class))
     return to.done()
 
 

@@ -15,6 +15,7 @@ Source: pkg/scheduler/eventhandlers.go, schedule_one.go; spec/scheduling.md 9, 1
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -34,6 +35,7 @@ from volsched.scheduler.cycle import Cycles
 from volsched.scheduler.events import (
     ASSIGNED_POD_ADD,
     ASSIGNED_POD_DELETE,
+    CAPACITY_FREED,
     NODE_ADD,
     NODE_DELETE,
     OBJECT_RESOURCES,
@@ -63,7 +65,8 @@ class Scheduler:
 
     prefer: picks among nodes of equal highest total; None, or a name not among them, leaves it to the engine's tie break.
     profiles: builders of the profiles, the default one if not given. extenders: those that may fail last. initial_backoff_s, max_backoff_s:
-    how long a pod that failed is not tried again, the first time and at most.
+    how long a pod that failed is not tried again, the first time and at most. exact_capacity: every profile counts what is held in capacity
+    objects, and pods are tried again when room there is given back.
     """
 
     name = "kube-scheduler"
@@ -81,14 +84,17 @@ class Scheduler:
         extenders: Sequence[Extender] = (),
         initial_backoff_s: float = 1,
         max_backoff_s: float = 10,
+        exact_capacity: bool = False,
     ) -> None:
         self.clock = clock
-        self.cache = SchedulerCache(engine)
+        self.cache = SchedulerCache(engine, clock=clock if exact_capacity else None)
         # A runner starts what is ready in this order: a stopped binding frees its place before the pod that wants it is tried.
         self.queues = {BIND: QueueSpec(workers=_MANY), EVICT: QueueSpec(workers=_MANY), CYCLE: QueueSpec(workers=1)}
         self.extenders = tuple(extenders)
         handle = _Handle(self)
         built = [factory(handle) for factory in profiles]
+        if exact_capacity:
+            built = [_exact(profile) for profile in built]
         self.profiles = {profile.scheduler_name: profile for profile in built}
         if len(self.profiles) != len(built):
             raise EngineError("two profiles have one scheduler name; every profile needs its own")
@@ -127,14 +133,24 @@ class Scheduler:
         plugins = (*profile.engine_plugins, *self._chain) if extend else profile.engine_plugins
         return self.cache.decide(pod, only=only, plugins=plugins, profile=profile.engine, state=state, beside=beside)
 
-    def decide(self, pod: Pod, *, cache: SchedulerCache | None = None, only: Sequence[str] | None = None) -> Decision:
+    def decide(
+        self,
+        pod: Pod,
+        *,
+        cache: SchedulerCache | None = None,
+        only: Sequence[str] | None = None,
+        exact_capacity: bool | None = None,
+    ) -> Decision:
         """What the pod's profile decides, over this scheduler's cache or another; the engine's own profile for another scheduler's pod.
-        For questions: nothing is queued, promised or asked of extenders."""
+        exact_capacity: counted so or not, whatever the profile says. For questions: nothing is queued, promised or asked of extenders."""
         profile = self.profile_of(pod)
         over = cache or self.cache
         if profile is None:
             return over.decide(pod, only=only)
-        return over.decide(pod, only=only, plugins=profile.engine_plugins, profile=profile.engine)
+        engine = profile.engine
+        if exact_capacity is not None:
+            engine = replace(engine or default_engine_profile(), exact_capacity=exact_capacity)
+        return over.decide(pod, only=only, plugins=profile.engine_plugins, profile=engine)
 
     def profile_of(self, pod: Pod) -> Profile | None:
         """The profile of the pod's scheduler name; None when it is another scheduler's."""
@@ -160,6 +176,7 @@ class Scheduler:
             self.cache.apply(seen)
             if seen.kind in OBJECT_RESOURCES:
                 self.queue.move_all(_object_event(seen), seen.old, seen.new, now_ns)
+        self._tell_freed()
         return self._items()
 
     def work(self, item: WorkItem) -> Steps[Done | Requeue]:
@@ -175,6 +192,7 @@ class Scheduler:
                 yield from evict()
         else:
             raise EngineError(f"the scheduler has no queue {item.queue}")
+        self._tell_freed()
         return DONE
 
     def resync(self) -> Iterable[WorkItem]:
@@ -185,12 +203,15 @@ class Scheduler:
         """The present while there is work to hand out, else the next timer."""
         if self.cycles.ready or self.cycles.evictions or self._can_cycle:
             return self.clock.now_ns()
-        return min((at for at in (self.queue.next_flush_ns(), self.cycles.next_timeout_ns()) if at is not None), default=None)
+        settle_ns = self.cache.ledger.next_settle_ns() if self.cache.ledger is not None else None
+        return min((at for at in (self.queue.next_flush_ns(), self.cycles.next_timeout_ns(), settle_ns) if at is not None), default=None)
 
     def wake(self, now_ns: int) -> Iterable[WorkItem]:
         """Timers that are due, and the work at hand."""
         self.queue.flush(now_ns)
         self.cycles.expire_waits(now_ns)
+        self.cache.settle()
+        self._tell_freed()
         return self._items()
 
     @property
@@ -207,6 +228,12 @@ class Scheduler:
             self._cycle_asked = True
             items.append(_NEXT)
         return items
+
+    def _tell_freed(self) -> None:
+        """Room in capacity objects was given back: by a claim that went or was sent elsewhere, a failed binding, a volume that settled.
+        Kubernetes has no event for that."""
+        if self.cache.ledger is not None and self.cache.ledger.take_freed():
+            self.queue.move_all(CAPACITY_FREED, None, None, self.clock.now_ns())
 
     # events
 
@@ -293,6 +320,11 @@ class Scheduler:
 
     def _is_ours(self, pod: Pod) -> bool:
         return ((pod.spec.schedulerName if pod.spec else None) or DEFAULT_SCHEDULER) in self.profiles
+
+
+def _exact(profile: Profile) -> Profile:
+    """The same profile, counting capacity exactly."""
+    return replace(profile, engine=replace(profile.engine or default_engine_profile(), exact_capacity=True))
 
 
 def _object_event(seen: Seen) -> ClusterEvent:

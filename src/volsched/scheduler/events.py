@@ -81,6 +81,7 @@ ASSIGNED_POD_DELETE: Final = ClusterEvent(ASSIGNED_POD, Action.DELETE)
 NODE_ADD: Final = ClusterEvent(NODE, Action.ADD)
 NODE_DELETE: Final = ClusterEvent(NODE, Action.DELETE)
 UNSCHEDULABLE_TIMEOUT: Final = ClusterEvent(WILDCARD, ALL, "UnschedulableTimeout")
+CAPACITY_FREED: Final = ClusterEvent("CSIStorageCapacity", UPDATE, "CapacityFreed")  # not Kubernetes': see `Scheduler(exact_capacity=True)`
 FORCE_ACTIVATE: Final = ClusterEvent(WILDCARD, ALL, "ForceActivate")
 
 

@@ -10,6 +10,7 @@ from lightkube.models.core_v1 import TypedLocalObjectReference
 
 from tests.builders import (
     make_attachment,
+    make_capacity,
     make_class,
     make_content,
     make_csidriver,
@@ -23,7 +24,7 @@ from tests.builders import (
 )
 from tests.simulation.player import ENGINE
 from volsched.api import csi
-from volsched.api.edit import replace, uid_of, with_finalizers, with_spec
+from volsched.api.edit import replace, uid_of, with_annotations, with_finalizers, with_spec
 from volsched.api.kinds import key_of
 from volsched.app.cluster import Cluster, DriverSettings
 from volsched.app.invariants import RULES, Violation, Witness, check_quiet, check_safety
@@ -32,6 +33,8 @@ from volsched.controllers.snapshot_names import CLAIM_FINALIZER
 from volsched.csi.data import Ref
 from volsched.csi.profile import full
 from volsched.ports import Call
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
+from volsched.rules.volumes import ANN_SELECTED_NODE
 
 DRIVER = "full.csi.volsched.dev"
 MOUNT = csi.VolumeCapability(mount=csi.MountVolume(), access_mode=csi.AccessMode(mode="SINGLE_NODE_WRITER"))
@@ -40,8 +43,9 @@ MOUNT = csi.VolumeCapability(mount=csi.MountVolume(), access_mode=csi.AccessMode
 class World:
     """A cluster at rest: claim `data` on the node of pod `web`, snapshot `cut` of it, claim `copy` restored from that."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster(engine=ENGINE, kubelet="mounting", drivers=[DriverSettings(profile=full())])
+    def __init__(self, *, exact_capacity: bool = False) -> None:
+        drivers = [DriverSettings(profile=full())]
+        self.cluster = Cluster(engine=ENGINE, kubelet="mounting", drivers=drivers, exact_capacity=exact_capacity)
         self.witness = Witness(self.cluster)
         for number, zone in enumerate("ab", 1):
             self.create(make_node(f"n{number}", zone=zone))
@@ -185,6 +189,14 @@ def in_use(world: World) -> None:
     world.write(with_finalizers(world.get("PersistentVolumeClaim", "data"), remove=["kubernetes.io/pvc-protection"]))
 
 
+def oversold(world: World) -> None:
+    world.stop()
+    world.create(make_capacity("pool", storage_class="imm", capacity="15Gi", where={}))
+    for name in ("one", "two"):
+        claim = world.create(make_pvc(name, storage_class="imm", size="10Gi"))
+        world.write(with_annotations(claim, {ANN_SELECTED_NODE: "n1", ANN_STORAGE_CAPACITY: "default/pool"}))
+
+
 def snapshot_deletion(world: World) -> None:
     world.stop()
     world.call("DeleteSnapshot", csi.DeleteSnapshotRequest(snapshot_id=world.content().status.snapshotHandle))
@@ -302,6 +314,7 @@ BREAKS: dict[str, Callable[[World], None]] = {
         unprotected,
         point_in_time,
         handed_over,
+        oversold,
         in_use,
         snapshot_deletion,
         volume_deletion,
@@ -338,7 +351,7 @@ def test_a_healthy_cluster_breaks_nothing() -> None:
 
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_broken_rule_is_named(rule: str) -> None:
-    world = World()
+    world = World(exact_capacity=rule == "oversold")
     BREAKS[rule](world)
     found = check_quiet(world.cluster, world.witness)
     assert rule in {violation.rule for violation in found}, [str(violation) for violation in found]

@@ -178,13 +178,22 @@ def test_a_second_writer_is_refused_and_readers_are_not(volsched: Shell) -> None
         assert volsched.process("describe", "no/n2").lines[0].split() == ["Name:", "n2"]
         assert "No events found" in volsched.process("events").err
         assert "not found" in volsched.process("explain", "pod/p", code=1).err
+        assert "No resources found" in volsched.process("overcommit").err
+        assert "not found" in volsched.process("restore-check", "vs/s", code=1).err
     assert len(volsched.get("no")["items"]) == 2
 
 
 def test_looking_writes_nothing(volsched: Shell) -> None:
     volsched.story("10", "20", "30", "40")
     before = volsched.content
-    for words in (("get", "all"), ("describe", "pod/web"), ("events",), ("explain", "pod/web"), ("get", "po", "-o", "yaml")):
+    for words in (
+        ("get", "all"),
+        ("describe", "pod/web"),
+        ("events",),
+        ("explain", "pod/web"),
+        ("overcommit",),
+        ("get", "po", "-o", "yaml"),
+    ):
         volsched.process(*words)
     assert volsched.content == before
     assert [path.name for path in volsched.folder.iterdir()] == ["state.db"]

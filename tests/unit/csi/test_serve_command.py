@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.csi.world import GIB, World, create, zones
+from tests.unit.csi.world import GIB, World, create, zones, zones_of
 from volsched.api import csi
 from volsched.csi.client import GrpcClient
 from volsched.errors import CsiCode
@@ -52,6 +52,18 @@ def test_by_default_it_has_every_service_and_an_attach_limit(tmp_path: Path) -> 
         services = [item.service.type for item in here.call(csi.GetPluginCapabilitiesRequest()).capabilities if item.service]
         assert services == ["CONTROLLER_SERVICE", "GROUP_CONTROLLER_SERVICE"]
         assert here.call(csi.NodeGetInfoRequest()).max_volumes_per_node == 64
+
+
+@pytest.mark.parametrize(("options", "outcome"), [([], "OK"), (["--source-scope", "topology"], "RESOURCE_EXHAUSTED")])
+def test_from_where_a_snapshot_can_be_read(tmp_path: Path, options: list[str], outcome: str) -> None:
+    with served(tmp_path, "--zones", "a,b", *options) as here:
+        snapshot = here.snapshot(here.volume("v", requisite=["a"]).volume_id)
+        assert snapshot.accessible_topology == ([] if outcome == "OK" else zones("a"))
+        restored = create("r", snapshot=snapshot.snapshot_id, requisite=["b"])
+        if outcome == "OK":
+            assert zones_of(here.call(restored).volume) == ["b"]
+        else:
+            here.refused(restored, CsiCode.RESOURCE_EXHAUSTED, match="snap-0001 cannot be read there")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from tests.builders import make_container, make_owner, make_pod, make_pv, make_p
 from volsched.api.defaults import with_defaults
 from volsched.api.manifest import from_manifest
 from volsched.engine import _rows, rows
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 BY_KIND = {
@@ -168,3 +169,15 @@ def test_nanos_are_written_as_128_bits(value: int) -> None:
     to.nanos(value)
     low, high = struct.unpack("<Qq", to.done())
     assert high * 2**64 + low == value
+
+
+@pytest.mark.parametrize("text", ["default/p1", "default/p1,other/p2", " default/p1 , default/p1,nonsense,", ""])
+def test_what_is_held_in_capacity_objects(text: str) -> None:
+    notes = {ANN_STORAGE_CAPACITY: text}
+    for obj in (
+        make_pvc(annotations=notes),
+        make_pvc(annotations=notes, selected_node="n1"),
+        make_pvc(annotations=notes, selected_node="n1", volume="pv-1"),
+        make_pv(annotations=notes),
+    ):
+        assert_same(obj)

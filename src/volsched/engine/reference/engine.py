@@ -3,7 +3,8 @@
 It is used when asked for by name, to compare with; it never stands in for the native engine unasked.
 
 Reserve in miniature: `assume` counts the pod on its node, lays over each volume chosen for a claim that it is claimed, and over each claim
-to be provisioned that it names the node. `forget` takes exactly these back. Source: spec/scheduling.md 4.6, 5, 9, 12.
+to be provisioned that it names the node and, with exact capacity, where it holds room. `forget` takes exactly these back.
+Source: spec/scheduling.md 4.6, 5, 9, 12.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from volsched.engine.reference.trial import ReferenceTrial
 from volsched.engine.reference.volume_binding import Plan, claim_key
 from volsched.env.chance import Chance
 from volsched.errors import EngineError
+from volsched.rules.capacity import ANN_STORAGE_CAPACITY, pool_name
 from volsched.rules.volumes import ANN_BOUND_BY_CONTROLLER, ANN_SELECTED_NODE, bound_to
 
 
@@ -35,7 +37,7 @@ def _volume_plan(plan: Plan | None) -> VolumePlan:
     return VolumePlan(
         tuple(StaticBinding(claim_key(claim), key_of(pv).name) for claim, pv in plan.bind),
         tuple(
-            Provisioning(claim_key(item.claim), "/".join(key_of(item.capacity)[1:]) if item.capacity is not None else None)
+            Provisioning(claim_key(item.claim), pool_name(item.capacity) if item.capacity is not None else None, item.holds)
             for item in plan.provision
         ),
     )
@@ -249,7 +251,8 @@ class ReferenceEngine:
             for item in plan.provision:
                 claim_name = key_of(item.claim)
                 key = (claim_name.namespace, claim_name.name)
-                self._state.claims.assume(key, number, item.claim, partial(with_annotations, changes={ANN_SELECTED_NODE: chosen}))
+                marks = {ANN_SELECTED_NODE: chosen} | ({ANN_STORAGE_CAPACITY: ",".join(item.holds)} if item.holds else {})
+                self._state.claims.assume(key, number, item.claim, partial(with_annotations, changes=marks))
                 claims.append(key)
         except EngineError:
             self._restore(assumption)

@@ -32,6 +32,7 @@ from volsched.api.edit import labels_of
 from volsched.api.kinds import Object, key_of
 from volsched.engine.reference.framework import ImageState, NodeInfo, PodInfo, Snapshot
 from volsched.errors import EngineError
+from volsched.rules.capacity import claim_bytes, held_by_claim, named_pools, volume_bytes
 from volsched.rules.topology import BETA_REGION, BETA_ZONE, REGION, ZONE
 from volsched.rules.volumes import pod_terminated
 
@@ -314,6 +315,11 @@ class ClusterState:
     def claim(self, namespace: str, name: str) -> PersistentVolumeClaim | None:
         """The claim as the API server has it, as every plugin but VolumeBinding's binder reads it."""
         return self.claims.stored((namespace, name))
+
+    def held_bytes(self, pool: str) -> int:
+        """What claims and volumes hold in a capacity object, named `namespace/name`; assumptions count."""
+        claims = sum(claim_bytes(claim) for claim in self.claims.all() if pool in held_by_claim(claim))
+        return claims + sum(volume_bytes(volume) for volume in self.volumes.all() if pool in named_pools(volume))
 
     def volume(self, name: str) -> PersistentVolume | None:
         """The volume as the API server has it."""

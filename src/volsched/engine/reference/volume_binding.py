@@ -12,6 +12,7 @@ Source: pkg/scheduler/framework/plugins/volumebinding/{volume_binding,binder,sco
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import ClassVar, Final, NamedTuple
 
@@ -22,6 +23,8 @@ from volsched.api.edit import annotations_of
 from volsched.api.quantity import parse as parse_quantity
 from volsched.engine.profile import EngineProfile, shape_score
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, failed, unresolvable
+from volsched.rules.capacity import pool_name
+from volsched.rules.exact_capacity import ExactCapacity
 from volsched.rules.numbers import quotient, round_half_away, wrap64
 from volsched.rules.selectors import SelectorError, match_labels
 from volsched.rules.topology import allowed_topologies_match, pv_reachable
@@ -44,14 +47,19 @@ from volsched.rules.volumes import (
 _NODE_AFFINITY: Final = "node(s) didn't match PersistentVolume's node affinity"
 _NO_VOLUME: Final = "node(s) didn't find available persistent volumes to bind"
 _NO_ROOM: Final = "node(s) did not have enough free storage"
+_UNDECIDED: Final = "node(s) had too many storage pools to tell whether the pod's claims fit"
 _VOLUME_GONE: Final = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 
 
 class Provision(NamedTuple):
-    """A claim to be provisioned and the capacity object that vouches for it, if one has to."""
+    """A claim to be provisioned and the capacity object that vouches for it, if one has to.
+
+    With exact capacity: the room left there before the pod, and every object in which the claim holds room from now on."""
 
     claim: PersistentVolumeClaim
     capacity: CSIStorageCapacity | None
+    room: int = 0
+    holds: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -59,6 +67,14 @@ class Plan(NamedTuple):
 
     bind: list[tuple[PersistentVolumeClaim, PersistentVolume]]
     provision: list[Provision]
+
+
+class _Room(enum.Enum):
+    """Whether there is room for what has to be provisioned."""
+
+    ENOUGH = enum.auto()
+    LACKING = enum.auto()
+    UNDECIDED = enum.auto()  # exact capacity: the search for a way to place the claims was given up
 
 
 class _Failure(Exception):
@@ -133,14 +149,17 @@ class VolumeBinding(Plugin):
     def filter(self, node: NodeInfo) -> Status:
         try:
             reachable, found = self._check_bound(node)
-            available, enough, plan = self._plan(node)
+            available, room, plan = self._plan(node)
         except (_Failure, SelectorError) as problem:
             return failed(str(problem))
-        reasons = [
-            reason
-            for fine, reason in ((reachable, _NODE_AFFINITY), (available, _NO_VOLUME), (enough, _NO_ROOM), (found, _VOLUME_GONE))
-            if not fine
-        ]
+        verdicts = (
+            (reachable, _NODE_AFFINITY),
+            (available, _NO_VOLUME),
+            (room is not _Room.LACKING, _NO_ROOM),
+            (room is not _Room.UNDECIDED, _UNDECIDED),
+            (found, _VOLUME_GONE),
+        )
+        reasons = [reason for fine, reason in verdicts if not fine]
         if reasons:
             return unresolvable(*reasons)
         self.plans[node.name] = plan
@@ -161,7 +180,7 @@ class VolumeBinding(Plugin):
                 return False, True
         return True, True
 
-    def _plan(self, node: NodeInfo) -> tuple[bool, bool, Plan]:
+    def _plan(self, node: NodeInfo) -> tuple[bool, _Room, Plan]:
         """(volumes for every unbound claim, room for those to be provisioned, the plan)."""
         plan = Plan([], [])
         to_provision: list[PersistentVolumeClaim] = []
@@ -172,7 +191,7 @@ class VolumeBinding(Plugin):
                 to_match.append(claim)
                 continue
             if selected != node.name:
-                return False, True, plan
+                return False, _Room.ENOUGH, plan
             to_provision.append(claim)
         taken: set[str] = set()
         for claim in sorted(to_match, key=requested_storage):
@@ -184,13 +203,26 @@ class VolumeBinding(Plugin):
                 assert pv.metadata is not None
                 taken.add(pv.metadata.name or "")
                 plan.bind.append((claim, pv))
+        exact = ExactCapacity(self.cluster, node.labels, self._delayed) if self.profile.exact_capacity else None
         for claim in to_provision:
-            available, enough = self._check_provision(claim, node, plan)
+            available, enough = self._check_provision(claim, node, plan, exact)
             if not (available and enough):
-                return available, enough, plan
-        return True, True, plan
+                return available, _Room.ENOUGH if enough else _Room.LACKING, plan
+        return (True, _Room.ENOUGH, plan) if exact is None else (True, *self._fit_together(plan, exact))
 
-    def _check_provision(self, claim: PersistentVolumeClaim, node: NodeInfo, plan: Plan) -> tuple[bool, bool]:
+    def _fit_together(self, plan: Plan, exact: ExactCapacity) -> tuple[_Room, Plan]:
+        """Every claim that draws on a pool finds room beside the others."""
+        counted = [item.claim for item in plan.provision if item.capacity is not None]
+        joint = exact.fit(counted, steps_max=self.profile.capacity_steps_max)
+        if joint.placed is None:
+            return _Room.LACKING if joint.decided else _Room.UNDECIDED, plan
+        for index, item in enumerate(plan.provision):
+            if item.capacity is not None:
+                placed = joint.placed[claim_key(item.claim)]
+                plan.provision[index] = Provision(item.claim, placed.pool, placed.room, placed.holds)
+        return _Room.ENOUGH, plan
+
+    def _check_provision(self, claim: PersistentVolumeClaim, node: NodeInfo, plan: Plan, exact: ExactCapacity | None) -> tuple[bool, bool]:
         class_name = class_of(claim)
         if not class_name:
             raise _Failure(f'no class for claim "{claim_key(claim)}"')
@@ -202,6 +234,8 @@ class VolumeBinding(Plugin):
         if not allowed_topologies_match(storage_class.allowedTopologies, node.labels):
             return False, True
         enough, capacity = self._find_capacity(claim, storage_class, class_name, node)
+        if enough and capacity is not None and exact is not None:
+            enough = exact.fits_alone(claim)
         if enough:
             plan.provision.append(Provision(claim, capacity))
         return True, enough
@@ -235,7 +269,8 @@ class VolumeBinding(Plugin):
         plan = self.plans.get(node.name)
         if plan is None:
             return 0
-        used = _static_use(plan.bind) if plan.bind else _dynamic_use(plan.provision)
+        dynamic_use = _exact_use if self.profile.exact_capacity else _dynamic_use
+        used = _static_use(plan.bind) if plan.bind else dynamic_use(plan.provision)
         if not used:
             return 0
         shape = self.profile.volume_shape
@@ -266,11 +301,29 @@ def _dynamic_use(provisions: Sequence[Provision]) -> dict[str, tuple[int, int]]:
     capacity of the one counts as 0 and the class of the other as what the annotation says.
     """
     used: dict[str, tuple[int, int]] = {}
-    for claim, capacity in provisions:
+    for claim, capacity, _, _ in provisions:
         if capacity is None:
             continue
         field = claim.spec.storageClassName if claim.spec else None
         class_name = class_of(claim) if field is None else field
         room = parse_quantity(capacity.capacity).value() if capacity.capacity is not None else 0
         used[class_name] = (wrap64(used.get(class_name, (0, 0))[0] + requested_storage(claim).value()), room)
+    return used
+
+
+def _exact_use(provisions: Sequence[Provision]) -> dict[str, tuple[int, int]]:
+    """The same with exact capacity: each claim once, and the room of all the objects the class draws on."""
+    used: dict[str, tuple[int, int]] = {}
+    claims: set[str] = set()
+    pools: set[str] = set()
+    for claim, capacity, room, _ in provisions:
+        if capacity is None or claim_key(claim) in claims:
+            continue
+        field = claim.spec.storageClassName if claim.spec else None
+        class_name = class_of(claim) if field is None else field
+        requested, rooms = used.get(class_name, (0, 0))
+        added = 0 if pool_name(capacity) in pools else room
+        used[class_name] = (wrap64(requested + requested_storage(claim).value()), wrap64(rooms + added))
+        claims.add(claim_key(claim))
+        pools.add(pool_name(capacity))
     return used
