@@ -228,8 +228,7 @@ class ClusterDigest {
               flag(" deleting", claim.is_deleting) + " owner " + name(claim.owner_uid) +
               (claim.has_selected_node ? " selected " + name(claim.selected_node) : "");
       if (const PoolHold* hold = cluster_.hold_of(id)) line += held(*hold);
-      const auto named = cluster_.named_pools_.find(id.value());
-      if (named != cluster_.named_pools_.end()) line += " names " + pools(named->second);
+      if (const auto named = cluster_.pools_named_by(id); !named.empty()) line += " names " + pools(named);
     }
     lines_.push_back(std::move(line));
   }

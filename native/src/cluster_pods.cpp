@@ -294,7 +294,7 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
     state.claims.push_back(step.claim);
     claim.has_selected_node = true;
     claim.selected_node = node_name;
-    settle_hold(step.claim);
+    if (!step.holds.empty() || !named_pools_.empty() || !claim_holds_.empty()) settle_hold(step.claim);
   }
   PodId id(pods_.size());
   if (free_pods_.empty()) {
@@ -324,7 +324,7 @@ void Cluster::forget(const AssumedState& state) {
     claim.has_selected_node = known->second.effective().has_node;
     claim.selected_node = known->second.effective().node;
     if (known->second.assumed.empty()) assumed_claims_.erase(known);
-    settle_hold(id);
+    if (!claim_holds_.empty() || !named_pools_.empty()) settle_hold(id);
   }
   for (const VolumeId id : state.volumes) {
     const auto known = assumed_volumes_.find(id.value());

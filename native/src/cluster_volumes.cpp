@@ -318,16 +318,18 @@ void Cluster::set_hold(Holds& holds, std::uint32_t holder, std::span<const Capac
   capacities.hold(hold);
 }
 
+std::span<const CapacityId> Cluster::pools_named_by(ClaimId id) const {
+  const auto assumed = assumed_claims_.find(id.value());
+  if (assumed != assumed_claims_.end() && !assumed->second.effective().pools.empty())
+    return assumed->second.effective().pools;
+  const auto named = named_pools_.find(id.value());
+  return named == named_pools_.end() ? std::span<const CapacityId>() : named->second;
+}
+
 void Cluster::settle_hold(ClaimId id) {
   const Claim& claim = claims.at(id);
-  std::span<const CapacityId> pools;
-  if (claim.has_selected_node && !claim.volume.valid()) {
-    const auto assumed = assumed_claims_.find(id.value());
-    if (assumed != assumed_claims_.end()) pools = assumed->second.effective().pools;
-    const auto named = named_pools_.find(id.value());
-    if (pools.empty() && named != named_pools_.end()) pools = named->second;
-  }
-  set_hold(claim_holds_, id.value(), pools, claim.request_bytes);
+  const bool holds = claim.has_selected_node && !claim.volume.valid();
+  set_hold(claim_holds_, id.value(), holds ? pools_named_by(id) : std::span<const CapacityId>(), claim.request_bytes);
 }
 
 }  // namespace volsched

@@ -28,7 +28,7 @@ from tests.parity.clusters import Draw, Situation
 from tests.parity.engines import ENGINES
 from tests.parity.situations import engine_with, every_engine, reasons
 from volsched.api.defaults import with_defaults
-from volsched.api.edit import with_annotations, with_metadata
+from volsched.api.edit import with_annotations, with_metadata, with_spec
 from volsched.api.kinds import meta
 from volsched.engine import Decision, Engine, SchedulingEngine
 from volsched.engine.decision import Emptied, Eviction, Rejection, Trial
@@ -301,6 +301,21 @@ class TestAssumptions:
         assert made.decide(more, profile=EXACT).node is None
         made.upsert(with_defaults(with_metadata(claim, resourceVersion="2")))  # any other version beats the assumption
         assert made.decide(more, profile=EXACT).node == "n1"
+
+
+def test_the_state_is_told_alike_whether_assumed_or_written() -> None:
+    pod = with_defaults(make_pod("p", claims=["data"], uid="p"))
+    objects = [NODE, DYNAMIC, TRACKED, make_capacity(where={})]
+    assumed, written = Engine(), Engine()
+    for engine, notes, node in ((assumed, {}, None), (written, HELD_IN_1, "n1")):
+        for obj in (*objects, make_pvc("data", size="60Gi", version=1, annotations=notes, selected_node=node)):
+            engine.upsert(with_defaults(obj))
+    before = assumed.digest()
+    assumption = assumed.assume(assumed.decide(pod, profile=EXACT))
+    written.upsert(with_spec(pod, nodeName="n1"))
+    assert assumed.digest() == written.digest()
+    assumed.forget(assumption)
+    assert assumed.digest() == before
 
 
 class CapacityDraw(Draw):

@@ -286,7 +286,9 @@ class Cluster {
   /// By ClaimId or VolumeId: what it holds, for those that hold something. The sums are in `capacities`.
   using Holds = std::unordered_map<std::uint32_t, PoolHold>;
   void set_hold(Holds& holds, std::uint32_t holder, std::span<const CapacityId> pools, std::int64_t bytes);
-  /// What a claim holds now, from what is written on it and what is assumed of it.
+  /// The pools a claim names: as its last assumption has it, where that says something of it, else as is written on it.
+  [[nodiscard]] std::span<const CapacityId> pools_named_by(ClaimId id) const;
+  /// Enter what a claim holds now.
   void settle_hold(ClaimId id);
   /// By ClaimId, for those that name some: the pools written on the claim. It holds room there while it has a selected
   /// node and no volume.

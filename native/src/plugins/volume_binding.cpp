@@ -501,17 +501,21 @@ Plan volume_plan(Cycle& cycle, NodeId row) {
   for (std::size_t at = 0; at < picks.size(); ++at) {
     if (picks[at].valid()) plan.bind.push_back({state.matches[at].claim, picks[at], {}});
   }
-  const std::vector<ClaimId> provisioned = provisioned_beside(cycle, picks);
   if (cycle.profile.is_exact_capacity) {
+    const std::vector<ClaimId> provisioned = provisioned_beside(cycle, picks);
     const VolumeState::JointFit& fit = joint_fit(cycle, row, provisioned);
     for (const ClaimId claim : provisioned) plan.provision.push_back(exact_step(cluster, claim, fit.find(claim)));
     return plan;
   }
-  for (const ClaimId claim : provisioned) {
+  const auto provision = [&](ClaimId id) {
     CapacityId capacity;
-    if (const PoolColumn* pools = pools_for(cycle, claim))
-      capacity = cluster.capacities.pick(*pools, cluster.claims.at(claim).storage_class, row);
-    plan.provision.push_back({claim, {}, capacity});
+    if (const PoolColumn* pools = pools_for(cycle, id))
+      capacity = cluster.capacities.pick(*pools, cluster.claims.at(id).storage_class, row);
+    plan.provision.push_back({id, {}, capacity});
+  };
+  for (const ClaimId claim : state.annotated) provision(claim);
+  for (std::size_t at = 0; at < picks.size(); ++at) {
+    if (!picks[at].valid()) provision(state.matches[at].claim);
   }
   return plan;
 }
