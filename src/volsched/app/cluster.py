@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ PRIORITY_EPHEMERAL: Final = 30
 PRIORITY_KUBELET: Final = 40
 
 STATES_REMEMBERED: Final = 64  # of one object, for telling a loop from progress
+_TIMES: Final = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^"]{0,20}"')  # in an encoded object
 
 
 @contextlib.contextmanager
@@ -366,11 +368,12 @@ class Cluster:
             self.narrative.append((self.now_ns(), Happening(regarding, told.type, told.reason, source, told.message)))
 
     def _is_news(self, event: WatchEvent) -> bool:
-        """Whether a change brought an object into a state it has not been in lately."""
+        """Whether a change brought an object into a state it has not been in lately, when aside: a retry that fails as before is none."""
         if event.change is Change.DELETED:
             self._states.pop(event.key, None)
             return True
-        state = hashlib.blake2b(encode(with_metadata(event.object, resourceVersion=None)), digest_size=16).digest()
+        body = _TIMES.sub(b"", encode(with_metadata(event.object, resourceVersion=None)))
+        state = hashlib.blake2b(body, digest_size=16).digest()
         states = self._states.setdefault(event.key, {})
         known = state in states
         states[state] = states.pop(state, None)
