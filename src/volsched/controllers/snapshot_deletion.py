@@ -19,7 +19,7 @@ from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, patch_of
-from volsched.controllers.snapshot_claims import free_claim, is_restoring
+from volsched.controllers.snapshot_claims import free_source_claim, is_restoring
 from volsched.controllers.snapshot_names import (
     BEING_DELETED,
     BOUND_FINALIZER,
@@ -144,7 +144,7 @@ class SnapshotDeletion:
 
     def _free_claim(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
         try:
-            yield from free_claim(self._view, snapshot, ignore_itself=True)
+            yield from free_source_claim(self._view, snapshot, ignore_itself=True)
         except ApiError:
             yield Emit(snapshot, "Warning", "ErrorPVCFinalizer", "Error check and remove PVC Finalizer for VolumeSnapshot")
             raise
