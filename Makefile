@@ -78,8 +78,8 @@ bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
 	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name
 
 lint: build $(VENV)/.stamp-dev-tools ## style, imports, native formatting
-	@$(BIN)/ruff check src tests bench
-	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench examples
+	@$(BIN)/ruff format --check src tests bench examples
 	@$(BIN)/lint-imports --no-cache
 	@find native -name '*.?pp' | xargs $(BIN)/clang-format --dry-run --Werror
 
@@ -87,8 +87,8 @@ types: build $(VENV)/.stamp-dev-tools ## mypy, strict
 	@$(BIN)/mypy
 
 format: $(VENV)/.stamp-dev-tools ## rewrite sources in the project's format
-	@$(BIN)/ruff check --fix-only -q src tests bench
-	@$(BIN)/ruff format -q src tests bench
+	@$(BIN)/ruff check --fix-only -q src tests bench examples
+	@$(BIN)/ruff format -q src tests bench examples
 	@find native -name '*.?pp' | xargs $(BIN)/clang-format -i
 
 stubs: build $(VENV)/.stamp-dev-tools ## write src/volsched/engine/_core.pyi anew

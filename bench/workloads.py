@@ -6,6 +6,7 @@
     capacity  the same, CSIDriver storageCapacity and one CSIStorageCapacity a node
     local     no-provisioner class, max(n, 1.25 m) volumes with hostname affinity, one unbound claim a pod
     zonal     no-provisioner class, 1.25 m volumes, each in one zone, one unbound claim a pod
+    mixed     fifty templates with everything; see bench.mixed
 
 Nodes have 32 cpu, 128 Gi and an attach limit of 39; a pod asks for 500m and 512 Mi.
 """
@@ -15,14 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from volsched.api.defaults import with_defaults
-from volsched.api.kinds import from_json
+from bench import mixed
+from bench.objects import DRIVER, HOST_KEY, ZONE_KEY, ZONES, made
 
-KINDS: Final = ("plain", "bound", "dynamic", "capacity", "local", "zonal")
-ZONES: Final = tuple(f"zone-{number}" for number in range(10))
-DRIVER: Final = "disk.csi.example.com"
-ZONE_KEY: Final = "topology.kubernetes.io/zone"
-HOST_KEY: Final = "kubernetes.io/hostname"
+KINDS: Final = ("plain", "bound", "dynamic", "capacity", "local", "zonal", "mixed")
 
 
 def _node(number: int) -> dict[str, Any]:
@@ -93,17 +90,20 @@ def _pod(number: int, *, claim: bool) -> dict[str, Any]:
 
 def objects(kind: str, nodes: int, pods: int) -> Iterator[Any]:
     """The cluster and then, mixed with their claims, the pending pods; defaulted."""
+    if kind == "mixed":
+        yield from mixed.objects(nodes, pods)
+        return
     for number in range(nodes):
-        yield _made(_node(number))
-        yield _made(_csi_node(number))
-    yield _made({"kind": "Namespace", "metadata": {"name": "default"}})
-    yield _made(_class(kind))
+        yield made(_node(number))
+        yield made(_csi_node(number))
+    yield made({"kind": "Namespace", "metadata": {"name": "default"}})
+    yield made(_class(kind))
     if kind == "capacity":
-        yield _made({"kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {"storageCapacity": True}})
+        yield made({"kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {"storageCapacity": True}})
         for number in range(nodes):
             segment = {"matchLabels": {HOST_KEY: f"node-{number:05d}"}}
             metadata = {"name": f"c{number}", "namespace": "default"}
-            yield _made(
+            yield made(
                 {
                     "kind": "CSIStorageCapacity",
                     "metadata": metadata,
@@ -114,17 +114,13 @@ def objects(kind: str, nodes: int, pods: int) -> Iterator[Any]:
             )
     if kind == "local":
         for number in range(max(nodes, pods + pods // 4)):
-            yield _made(_volume(number, HOST_KEY, f"node-{number % nodes:05d}"))
+            yield made(_volume(number, HOST_KEY, f"node-{number % nodes:05d}"))
     if kind == "zonal":
         for number in range(pods + pods // 4):
-            yield _made(_volume(number, ZONE_KEY, ZONES[number % 10]))
+            yield made(_volume(number, ZONE_KEY, ZONES[number % 10]))
     for number in range(pods):
         if kind == "bound":
-            yield _made(_volume(number, ZONE_KEY, ZONES[number % 10], claim=f"c{number}"))
+            yield made(_volume(number, ZONE_KEY, ZONES[number % 10], claim=f"c{number}"))
         if kind != "plain":
-            yield _made(_claim(number, volume=f"pv-{number:06d}" if kind == "bound" else None))
-        yield _made(_pod(number, claim=kind != "plain"))
-
-
-def _made(body: dict[str, Any]) -> Any:
-    return with_defaults(from_json(body["kind"], body))
+            yield made(_claim(number, volume=f"pv-{number:06d}" if kind == "bound" else None))
+        yield made(_pod(number, claim=kind != "plain"))

@@ -110,7 +110,8 @@ py::typing::Dict<py::str, PyScores> scores(HeldDecision& self) {
   py::typing::Dict<py::str, PyScores> result;
   for (const NodeId row : engine.feasible(self.decision)) {
     PyScores by_plugin;
-    for (const PluginScores& part : parts) by_plugin[to_python(part.plugin)] = part.weight * part.column.at(row);
+    for (const PluginScores& part : parts)
+      by_plugin[to_python(part.plugin->name())] = part.weight * part.column.at(row);
     for (const ExtraScores& extra : self.decision.extra) by_plugin[to_python(extra.plugin)] = extra.by_row[row.index()];
     result[name_of(engine.cluster, row)] = by_plugin;
   }
@@ -176,6 +177,9 @@ PyPlan plan_to_python(const Cluster& cluster, const Plan& plan) {
 
 void bind_decision(py::module_& m) {
   py::class_<HeldProfile>(m, "Profile", "Which plugins run at which point, compiled against one engine and its forks.");
+  m.def(
+      "default_profile", [] { return HeldProfile{default_profile()}; },
+      "Upstream's default profile; good for every engine.");
 
   py::class_<HeldDecision>(m, "Decision", "What a cycle came to.")
       .def_property_readonly("node",

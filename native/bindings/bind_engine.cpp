@@ -21,8 +21,7 @@ TieBreak to_tie_break(const std::string& name) {
 /// A read-only array in node order.
 template <class Value>
 py::array_t<Value> column_in_order(Engine& engine, const std::vector<Value>& by_row) {
-  engine.cluster.order.refresh(engine.cluster.rows());
-  const auto& order = engine.cluster.order.list();
+  const std::vector<NodeId> order = engine.cluster.order.next();
   py::array_t<Value> made(static_cast<py::ssize_t>(order.size()));
   Value* to = made.mutable_data();
   for (const NodeId row : order) *to++ = by_row[row.index()];
@@ -31,17 +30,15 @@ py::array_t<Value> column_in_order(Engine& engine, const std::vector<Value>& by_
 }
 
 const ResourceTable::Column& resource_named(const Cluster& cluster, const std::string& name) {
-  const ResourceTable& resources = cluster.resources;
-  for (std::size_t at = 0; at < resources.column_count(); ++at) {
-    if (cluster.strings.view(resources.column(at).name) == name) return resources.column(at);
-  }
-  throw Error("no node or pod has named the resource \"" + name + "\"");
+  return cluster.resources.column(resource_index(cluster, name));
 }
 
 HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py::bytes& instance,
-                    const std::optional<std::vector<std::string>>& only, const HeldProfile* given, bool choose) {
+                    const std::optional<std::vector<std::string>>& only, const HeldProfile& given,
+                    const PromisedRows& beside, bool choose) {
   HeldDecision held{holder, {}};
-  ProfilePtr profile = profile_or_default(given);
+  const PromisedViews promised(beside);
+  ProfilePtr profile = given.profile;
   const std::string_view program_row = view(program);
   const std::string_view instance_row = view(instance);
   const py::gil_scoped_release release;
@@ -54,8 +51,9 @@ HeldDecision decide(const HolderPtr& holder, const py::bytes& program, const py:
   const ProgramPtr compiled = engine.cluster.program(program_row);
   auto pod = std::make_shared<const PodInstance>(engine.cluster.instance(instance_row));
   const std::vector<NodeId>* restricted = only ? &rows : nullptr;
-  held.decision = choose ? engine.decide(compiled, std::move(pod), restricted, std::move(profile))
-                         : engine.filter(compiled, std::move(pod), restricted, std::move(profile));
+  const std::vector<Promise> promises = promised.read(engine.cluster);
+  held.decision = choose ? engine.decide(compiled, std::move(pod), restricted, std::move(profile), promises)
+                         : engine.filter(compiled, std::move(pod), restricted, std::move(profile), promises);
   return held;
 }
 
@@ -88,6 +86,14 @@ void remove_controller(Holder& holder, std::string_view space, std::string_view 
 }
 
 }  // namespace
+
+std::size_t resource_index(const Cluster& cluster, const std::string& resource) {
+  const ResourceTable& resources = cluster.resources;
+  for (std::size_t at = 0; at < resources.column_count(); ++at) {
+    if (cluster.strings.view(resources.column(at).name) == resource) return at;
+  }
+  throw Error("no node or pod has named the resource \"" + resource + "\"");
+}
 
 NodeId node_named(const Cluster& cluster, std::string_view name) {
   const NodeId row = cluster.find_node(name);
@@ -137,15 +143,15 @@ void bind_engine(py::module_& m) {
       .def(
           "decide",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
-             const std::optional<std::vector<std::string>>& only,
-             const HeldProfile* profile) { return decide(self, program, instance, only, profile, true); },
-          "program"_a, "instance"_a, "only"_a = py::none(), "profile"_a = py::none())
+             const std::optional<std::vector<std::string>>& only, const HeldProfile& profile,
+             const PromisedRows& beside) { return decide(self, program, instance, only, profile, beside, true); },
+          "program"_a, "instance"_a, "only"_a, "profile"_a, "beside"_a = PromisedRows{})
       .def(
           "filter",
           [](const HolderPtr& self, const py::bytes& program, const py::bytes& instance,
              const std::optional<std::vector<std::string>>& only,
-             const HeldProfile* profile) { return decide(self, program, instance, only, profile, false); },
-          "program"_a, "instance"_a, "only"_a = py::none(), "profile"_a = py::none())
+             const HeldProfile& profile) { return decide(self, program, instance, only, profile, {}, false); },
+          "program"_a, "instance"_a, "only"_a, "profile"_a)
       .def(
           "profile",
           [](Holder& self, const py::bytes& row) {
@@ -185,9 +191,8 @@ void bind_engine(py::module_& m) {
            [](Holder& self) {
              const std::lock_guard lock(self.mutex);
              Cluster& cluster = self.engine->cluster;
-             cluster.order.refresh(cluster.rows());
              py::typing::List<py::str> names;
-             for (const NodeId row : cluster.order.list()) names.append(name_of(cluster, row));
+             for (const NodeId row : cluster.order.next()) names.append(name_of(cluster, row));
              return names;
            })
       .def_property_readonly("generation", [](const Holder& self) { return self.engine->cluster.generation(); })
@@ -232,10 +237,9 @@ void bind_engine(py::module_& m) {
           [](Holder& self, const std::string& key) {
             const std::lock_guard lock(self.mutex);
             Cluster& cluster = self.engine->cluster;
-            cluster.order.refresh(cluster.rows());
             const StringId id = cluster.strings.find(key);
             py::typing::List<PyOptionalText> values;
-            for (const NodeId row : cluster.order.list()) {
+            for (const NodeId row : cluster.order.next()) {
               const StringId value = id.valid() ? cluster.labels.value(row, id) : StringId();
               values.append(value.valid() ? py::object(to_python(cluster.strings.view(value)))
                                           : py::object(py::none()));

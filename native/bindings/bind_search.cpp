@@ -22,7 +22,8 @@ struct Search {
   }
 };
 
-NodeMask to_mask(const Engine& engine, const PyMask& given, const char* what) {
+NodeMask to_mask(const Engine& engine, const Decision& decision, const PyMask& given, const char* what) {
+  engine.check_nodes(decision);
   const auto& order = engine.cluster.order.list();
   if (given.ndim() != 1 || static_cast<std::size_t>(given.shape(0)) != order.size()) {
     throw Error(std::string(what) + " must be one-dimensional with one entry for each of the " +
@@ -57,11 +58,11 @@ Search begun(const HolderPtr& holder, const py::bytes& program, const py::bytes&
 void bind_search(py::module_& m) {
   py::class_<Search>(m, "Search", "A decision under way, step by step.")
       .def(py::init([](const HolderPtr& engine, const py::bytes& program, const py::bytes& instance,
-                       const std::optional<std::vector<std::string>>& only, const HeldProfile* profile) {
-             return begun(engine, program, instance, only, profile_or_default(profile));
-           }),
+                       const std::optional<std::vector<std::string>>& only,
+                       const HeldProfile& profile) { return begun(engine, program, instance, only, profile.profile); }),
            "engine"_a, "program"_a, "instance"_a, "only"_a, "profile"_a)
       .def_property_readonly("generation", [](const Search& self) { return self.held.decision.generation; })
+      .def("trial", [](Search& self) { return begun_trial(self.held); })
       .def(
           "pre_filter_at",
           [](Search& self, std::size_t place) {
@@ -81,7 +82,7 @@ void bind_search(py::module_& m) {
           [](Search& self, const std::string& plugin, const PyMask& nodes) {
             const std::lock_guard lock(self.held.holder->mutex);
             Engine& engine = self.engine();
-            return engine.restrict(self.held.decision, plugin, to_mask(engine, nodes, "nodes"));
+            return engine.restrict(self.held.decision, plugin, to_mask(engine, self.held.decision, nodes, "nodes"));
           },
           "plugin"_a, "nodes"_a.noconvert())
       .def("end_pre_filters",
@@ -112,7 +113,8 @@ void bind_search(py::module_& m) {
           [](Search& self, const PyMask& keep, const std::string& plugin, const std::string& reason, bool resolvable) {
             const std::lock_guard lock(self.held.holder->mutex);
             Engine& engine = self.engine();
-            engine.reject(self.held.decision, to_mask(engine, keep, "keep"), plugin, to_code(resolvable), reason);
+            engine.reject(self.held.decision, to_mask(engine, self.held.decision, keep, "keep"), plugin,
+                          to_code(resolvable), reason);
           },
           "keep"_a.noconvert(), "plugin"_a, "reason"_a, "resolvable"_a)
       .def(
@@ -122,6 +124,24 @@ void bind_search(py::module_& m) {
             self.engine().fail(self.held.decision, plugin, text);
           },
           "plugin"_a, "text"_a)
+      .def(
+          "refuse_on",
+          [](Search& self, const std::string& node, const std::string& plugin, const std::vector<std::string>& reasons,
+             bool resolvable) {
+            const std::lock_guard lock(self.held.holder->mutex);
+            Engine& engine = self.engine();
+            engine.refuse_on(self.held.decision, node_named(engine.cluster, node), plugin,
+                             {false, to_code(resolvable), reasons});
+          },
+          "node"_a, "plugin"_a, "reasons"_a, "resolvable"_a)
+      .def(
+          "fail_on",
+          [](Search& self, const std::string& node, const std::string& text) {
+            const std::lock_guard lock(self.held.holder->mutex);
+            Engine& engine = self.engine();
+            engine.refuse_on(self.held.decision, node_named(engine.cluster, node), {}, Refusal::failure(text));
+          },
+          "node"_a, "text"_a)
       .def(
           "visit",
           [](Search& self, bool takes_first) {

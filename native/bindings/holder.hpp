@@ -3,8 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/typing.h>
 
+#include <array>
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "volsched/engine.hpp"
 
@@ -52,6 +57,17 @@ struct HeldAssumption {
   bool is_forgotten = false;
 };
 
+/// A trial with the engine and generation it belongs to. Guests of a node that is tried step by step stay here.
+struct HeldTrial {
+  HolderPtr holder;
+  std::uint64_t generation = 0;
+  std::unique_ptr<Trial> trial;
+  std::deque<PodRow> guests;
+
+  /// Raises Error once the cluster has changed.
+  Cluster& cluster();
+};
+
 inline py::str to_python(std::string_view text) {
   return {text.data(), text.size()};
 }
@@ -61,16 +77,39 @@ inline py::str name_of(const Cluster& cluster, NodeId row) {
 inline std::string_view view(const py::bytes& bytes) {
   return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
 }
-inline ProfilePtr profile_or_default(const HeldProfile* given) {
-  return given == nullptr ? default_profile() : given->profile;
-}
 NodeId node_named(const Cluster& cluster, std::string_view name);
+/// Raises Error when no node or pod has named the resource.
+std::size_t resource_index(const Cluster& cluster, const std::string& resource);
+
+/// Pods by node that are promised it: program, instance and usage row of each.
+using GuestRows = std::tuple<py::bytes, py::bytes, py::bytes>;
+using PromisedRows = std::vector<std::pair<std::string, std::vector<GuestRows>>>;
+
+/// The same for reading without the interpreter, while the rows live.
+class PromisedViews {
+ public:
+  explicit PromisedViews(const PromisedRows& rows);
+  /// Nodes that are not there are left out.
+  [[nodiscard]] std::vector<Promise> read(Cluster& cluster) const;
+  [[nodiscard]] std::vector<PodRow> read_pods(Cluster& cluster, std::size_t at, NodeId row) const;
+
+ private:
+  struct One {
+    std::string node;
+    std::vector<std::array<std::string_view, 3>> pods;
+  };
+  std::vector<One> all_;
+};
 
 PyPlan plan_to_python(const Cluster& cluster, const Plan& plan);
+
+HeldTrial begun_trial(const HeldDecision& held);
 
 void bind_errors(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_decision(py::module_& m);
 void bind_search(py::module_& m);
+void bind_batch(py::module_& m);
+void bind_trial(py::module_& m);
 
 }  // namespace volsched::bindings

@@ -22,7 +22,9 @@ PYBIND11_MODULE(_core, m) {
   bind_errors(m);
   bind_decision(m);
   bind_engine(m);
+  bind_trial(m);
   bind_search(m);
+  bind_batch(m);
 }
 
 }  // namespace volsched::bindings

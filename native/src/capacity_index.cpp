@@ -115,7 +115,7 @@ void CapacityIndex::write_row(PoolColumn& column, ProfileId profile, NodeId row)
     fills.at(StringPool::kEmpty) = {StringPool::kEmpty, column.request_bytes, at(best).capacity_bytes};
     score = fills.score();
   }
-  column.score[row.index()] = score;
+  column.score.set(row.index(), score);
 }
 
 const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, const StringPool& strings,
@@ -142,7 +142,7 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
   if (column.group_picks.size() < entry.groups.size()) column.group_picks.resize(entry.groups.size());
   if (column.enough.size() != rows) {
     column.enough.resize(rows);
-    column.score.resize(rows, 0);
+    column.score.resize(rows);
   }
   if (column.cursor == entry.space.log().end()) return column;
 
@@ -168,6 +168,7 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
     for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
       if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), strings);
     }
+    column.score.restart(rows);
     for (std::size_t row = 0; row < rows; ++row) write_row(column, entry.space.profile_of(NodeId(row)), NodeId(row));
   }
   return column;
@@ -184,7 +185,7 @@ std::size_t CapacityIndex::bytes() const {
     total += entry.space.bytes() + entry.groups.capacity() * sizeof(Group) + entry.by_selector.bytes();
     for (const Group& group : entry.groups) total += group.pools.bytes();
     for (const PoolColumn& column : entry.columns) {
-      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 +
+      total += column.picks.capacity() * 4 + column.score.bytes() + column.known_serial.capacity() * 8 +
                column.enough.bytes();
     }
   }

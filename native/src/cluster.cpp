@@ -157,7 +157,7 @@ void Cluster::put_node(std::string_view bytes) {
     node.exists = true;
     ++node_count_;
     ++node_generation_;
-    order.add(row, zone);
+    order.add(row, name, zone);
     for (const PodId pod : node.pods) count_uses(pods_[pod.index()], 1);
   } else {
     order.rezone(row, zone);
@@ -176,7 +176,7 @@ void Cluster::remove_node(std::string_view name) {
   if (!row.valid() || !nodes_[row.index()].exists) return;
   NodeRow& node = nodes_[row.index()];
   for (const PodId pod : node.pods) count_uses(pods_[pod.index()], -1);
-  order.remove(row);
+  order.remove(row, node.name);
   set_labels(row, {});
   taints.assign(row, {}, rows());
   images.assign(row, {});
@@ -381,6 +381,20 @@ void Cluster::detach_pod(PodId id) {
   for_keys_of(pod, [&](VolumeKey key) { attach.remove_pod_use(pod.row, key); });
 }
 
+std::string Cluster::add_attached(const PodRow& pod, std::vector<VolumeKey>& keys) const {
+  return for_keys_of(pod, [&](VolumeKey key) { keys.push_back(key); });
+}
+
+std::vector<VolumeKey> Cluster::attachments_of(NodeId row) const {
+  std::vector<VolumeKey> keys;
+  for (const std::uint32_t at : nodes_[row.index()].attachments) {
+    const Attachment& attachment = attachments_[at];
+    const Volume& volume = volumes.at(attachment.volume);
+    if (volume.exists && volume.source == VolumeSource::kCsi) keys.push_back({attachment.driver, volume.handle});
+  }
+  return keys;
+}
+
 void Cluster::refresh_attachments() {
   for (const NodeId row : stale_rows_) {
     NodeRow& node = nodes_[row.index()];
@@ -391,12 +405,7 @@ void Cluster::refresh_attachments() {
       const std::string error = for_keys_of(pods_[pod.index()], [&](VolumeKey key) { attach.add_pod_use(row, key); });
       if (!error.empty() && !node.attach_error.valid()) node.attach_error = strings.intern(error);
     }
-    for (const std::uint32_t at : node.attachments) {
-      const Attachment& attachment = attachments_[at];
-      const Volume& volume = volumes.at(attachment.volume);
-      if (volume.exists && volume.source == VolumeSource::kCsi)
-        attach.add_attachment(row, {attachment.driver, volume.handle});
-    }
+    for (const VolumeKey& key : attachments_of(row)) attach.add_attachment(row, key);
     attach_errors_.assign(row, node.attach_error.valid());
   }
   stale_rows_.clear();

@@ -1,75 +1,10 @@
-// What tests ask of a Cluster: a digest of its state and a check of its invariants.
+// What tests ask of a Cluster: whether its invariants hold; and how much memory it takes.
 
 #include <algorithm>
 
 #include "volsched/cluster.hpp"
 
 namespace volsched {
-
-std::string Cluster::digest() {
-  refresh_attachments();
-  std::vector<std::string> lines;
-  const auto name = [&](StringId id) { return id.valid() ? strings.str(id) : std::string("-"); };
-  const auto number = [](std::int64_t value) { return std::string(" ").append(std::to_string(value)); };
-  for (std::size_t at = 0; at < nodes_.size(); ++at) {
-    const NodeRow& node = nodes_[at];
-    const NodeId row(at);
-    if (!node.exists && !node.has_csi_node && node.pods.empty() && node.attachments.empty()) continue;
-    std::string line = "node " + name(node.name) + (node.exists ? " exists" : " ghost") +
-                       (unschedulable_.test(row) ? " cordoned" : "");
-    std::vector<std::string> parts;
-    for (const Label& label : labels.of(row)) parts.push_back(name(label.key) + "=" + name(label.value));
-    for (const TaintId taint : taints.of(row)) {
-      parts.push_back("taint " + name(taints.at(taint).key) + "=" + name(taints.at(taint).value) +
-                      number(static_cast<int>(taints.at(taint).effect)));
-    }
-    for (std::size_t column = 0; column < resources.column_count(); ++column) {
-      const auto& values = resources.column(column);
-      if (values.allocatable[at] != 0 || values.requested[at] != 0) {
-        parts.push_back(name(values.name) + number(values.allocatable[at]) + number(values.requested[at]));
-      }
-    }
-    for (std::size_t driver = 0; driver < attach.driver_count(); ++driver) {
-      const DriverId id(driver);
-      if (attach.count(row, id) != 0 || attach.limit(row, id) != AttachTable::kNoLimit) {
-        parts.push_back("attached " + name(attach.driver_name(id)) + number(attach.count(row, id)) +
-                        number(attach.limit(row, id)));
-      }
-    }
-    std::sort(parts.begin(), parts.end());
-    for (const std::string& part : parts) line += ", " + part;
-    line += ", scored" + number(resources.scored_cpu()[at]) + number(resources.scored_memory()[at]) + ", pods" +
-            number(resources.pod_count()[at]) + number(resources.pod_limit()[at]);
-    lines.push_back(std::move(line));
-  }
-  for (const PodRow& pod : pods_) {
-    if (pod.exists)
-      lines.push_back("pod " + name(pod.instance.space) + "/" + name(pod.instance.name) + " on " +
-                      name(nodes_[pod.row.index()].name));
-  }
-  for (std::size_t at = 0; at < claims.size(); ++at) {
-    const ClaimId id(at);
-    const Claim& claim = claims.at(id);
-    if (!claim.exists && claims.use_count(id) == 0 && claims.users(id).empty()) continue;
-    std::string line = "claim " + claim_key(id) + (claim.exists ? " exists" : "") + " uses" +
-                       number(claims.use_count(id)) + " users" +
-                       number(static_cast<std::int64_t>(claims.users(id).size()));
-    if (claim.volume.valid()) line += " volume " + name(volumes.at(claim.volume).name);
-    if (claim.has_selected_node) line += " selected " + name(claim.selected_node);
-    lines.push_back(std::move(line));
-  }
-  for (std::size_t at = 0; at < volumes.size(); ++at) {
-    const Volume& volume = volumes.at(VolumeId(at));
-    if (!volume.exists) continue;
-    std::string line = "volume " + name(volume.name) + " " + name(volume.phase);
-    if (volume.claim.valid()) line += " for " + claim_key(volume.claim) + " " + name(volume.claim_uid);
-    lines.push_back(std::move(line));
-  }
-  std::sort(lines.begin(), lines.end());
-  std::string text;
-  for (const std::string& line : lines) text += line + "\n";
-  return text;
-}
 
 std::string Cluster::validate() {
   refresh_attachments();
@@ -97,6 +32,18 @@ std::string Cluster::validate() {
         cpu_on[row] != resources.column(ResourceTable::kCpu).requested[row]) {
       return "Cluster: the sums of row " + std::to_string(row) + " are not those of its pods";
     }
+  }
+  std::vector<std::vector<ClaimId>> claims_of(claims_of_volume_.size());
+  for (std::size_t at = 0; at < claims.size(); ++at) {
+    const VolumeId volume = claims.at(ClaimId(at)).volume;
+    if (!volume.valid()) continue;
+    if (volume.index() >= claims_of.size()) return "Cluster: a claim is not listed by its volume";
+    claims_of[volume.index()].push_back(ClaimId(at));
+  }
+  for (std::size_t at = 0; at < claims_of.size(); ++at) {
+    std::vector<ClaimId> listed = claims_of_volume_[at];
+    std::sort(listed.begin(), listed.end());
+    if (listed != claims_of[at]) return "Cluster: volume " + std::to_string(at) + " lists other claims than name it";
   }
   return {};
 }

@@ -132,6 +132,7 @@ PodInstance Cluster::instance(std::string_view bytes) {
   read.node = strings.intern(reader.text());
   read.labels = read_label_set(reader);
   read.is_terminating = reader.flag();
+  read.priority = reader.i64();
   const std::uint8_t owner = reader.u8();
   read.owner.kind = owner <= 3 ? static_cast<OwnerKind>(owner) : OwnerKind::kNone;
   read.owner.name = strings.intern(reader.text());
@@ -193,16 +194,25 @@ void Cluster::displace(PodId id) {
   release_if_unused(row);
 }
 
-void Cluster::put_pod(std::string_view content, std::string_view instance_row, std::string_view usage_row) {
-  PodInstance read = instance(instance_row);
-  ProgramPtr compiled = program(content);
-  std::shared_ptr<const Usage> usage;
+PodRow Cluster::guest(std::string_view content, std::string_view instance_row, std::string_view usage_row, NodeId row) {
+  PodRow made;
+  made.instance = instance(instance_row);
+  made.program = program(content);
   if (!usage_row.empty()) {
     RowReader reader("pod usage", usage_row);
-    usage = std::make_shared<Usage>(read_usage(reader));
+    auto usage = std::make_shared<Usage>(read_usage(reader));
     reader.finish();
-    if (*usage == compiled->usage) usage = nullptr;
+    if (*usage != made.program->usage) made.usage = std::move(usage);
   }
+  made.row = row;
+  return made;
+}
+
+void Cluster::put_pod(std::string_view content, std::string_view instance_row, std::string_view usage_row) {
+  PodRow given = guest(content, instance_row, usage_row, NodeId());
+  PodInstance& read = given.instance;
+  const ProgramPtr& compiled = given.program;
+  const std::shared_ptr<const Usage>& usage = given.usage;
   bump();
   const PodId known = find_pod(read.space, read.name);
   if (known.valid()) {
@@ -219,9 +229,13 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
       }
       pod.instance.labels = read.labels;
       pod.instance.is_terminating = read.is_terminating;
+      pod.instance.priority = read.priority;
       pod.instance.owner = read.owner;
       pod.instance.node = read.node;
       pod.assumption = 0;
+      NodeRow& node = nodes_[pod.row.index()];  // as upstream, which takes a changed pod out and puts it back
+      std::swap(*std::find(node.pods.begin(), node.pods.end(), known), node.pods.back());
+      if (node.attach_error.valid()) stale_attachments(pod.row);
       images.touch(pod.row);
       resources.touch(pod.row);
       return;
@@ -237,9 +251,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
     free_pods_.pop_back();
   }
   const NodeId row = node_slot(read.node);
-  pods_[id.index()].instance = std::move(read);
-  pods_[id.index()].program = std::move(compiled);
-  pods_[id.index()].usage = std::move(usage);
+  pods_[id.index()] = std::move(given);
   place(id, row);
 }
 
@@ -264,24 +276,24 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
   AssumedState state;
   state.id = next_assumption_++;
   for (const BindStep& step : plan.bind) {
-    const Claim& claim = claims.at(step.claim);
     const Volume& volume = volumes.at(step.volume);
-    if (volume.claim == step.claim && volume.claim_uid == claim.uid) continue;  // reserved exactly so already
-    assumed_volumes_.try_emplace(step.volume.value(), AssumedVolume{state.id, volume.claim, volume.claim_uid})
-        .first->second.assumption = state.id;
-    volumes.reserve(step.volume, step.claim, claim.uid, strings);
+    const ClaimRef wanted{step.claim, claims.at(step.claim).uid};
+    auto& layers = assumed_volumes_.try_emplace(step.volume.value()).first->second;
+    if (layers.assumed.empty()) layers.own = {volume.claim, volume.claim_uid};
+    layers.assumed.emplace_back(state.id, wanted);
     state.volumes.push_back(step.volume);
+    if (volume.claim != wanted.claim || volume.claim_uid != wanted.claim_uid)
+      volumes.reserve(step.volume, wanted.claim, wanted.claim_uid, strings);
   }
   const StringId node_name = nodes_[row.index()].name;
   for (const BindStep& step : plan.provision) {
     Claim& claim = claims.edit(step.claim);
-    if (claim.has_selected_node && claim.selected_node == node_name) continue;
-    assumed_claims_
-        .try_emplace(step.claim.value(), AssumedClaim{state.id, claim.has_selected_node, claim.selected_node})
-        .first->second.assumption = state.id;
+    auto& layers = assumed_claims_.try_emplace(step.claim.value()).first->second;
+    if (layers.assumed.empty()) layers.own = {claim.has_selected_node, claim.selected_node};
+    layers.assumed.emplace_back(state.id, Selection{true, node_name});
+    state.claims.push_back(step.claim);
     claim.has_selected_node = true;
     claim.selected_node = node_name;
-    state.claims.push_back(step.claim);
   }
   PodId id(pods_.size());
   if (free_pods_.empty()) {
@@ -306,17 +318,20 @@ void Cluster::forget(const AssumedState& state) {
   if (pod.exists && pod.assumption == state.id) displace(state.pod);
   for (const ClaimId id : state.claims) {
     const auto known = assumed_claims_.find(id.value());
-    if (known == assumed_claims_.end() || known->second.assumption != state.id) continue;
+    if (known == assumed_claims_.end() || !known->second.forget(state.id)) continue;
     Claim& claim = claims.edit(id);
-    claim.has_selected_node = known->second.has_selected_node;
-    claim.selected_node = known->second.selected_node;
-    assumed_claims_.erase(known);
+    claim.has_selected_node = known->second.effective().has_node;
+    claim.selected_node = known->second.effective().node;
+    if (known->second.assumed.empty()) assumed_claims_.erase(known);
   }
   for (const VolumeId id : state.volumes) {
     const auto known = assumed_volumes_.find(id.value());
-    if (known == assumed_volumes_.end() || known->second.assumption != state.id) continue;
-    volumes.reserve(id, known->second.claim, known->second.claim_uid, strings);
-    assumed_volumes_.erase(known);
+    if (known == assumed_volumes_.end() || !known->second.forget(state.id)) continue;
+    const ClaimRef left = known->second.effective();
+    const Volume& volume = volumes.at(id);
+    if (volume.claim != left.claim || volume.claim_uid != left.claim_uid)
+      volumes.reserve(id, left.claim, left.claim_uid, strings);
+    if (known->second.assumed.empty()) assumed_volumes_.erase(known);
   }
   bump();
 }

@@ -106,8 +106,7 @@ void Cluster::put_volume(std::string_view bytes) {
   if (assumed != assumed_volumes_.end()) {
     // An assumption stands on the version it was made from; any other version beats it. Source: assume_cache.go.
     if (old.exists && old.version == read.version) {
-      assumed->second.claim = read.claim;
-      assumed->second.claim_uid = read.claim_uid;
+      assumed->second.own = {read.claim, read.claim_uid};
       read.claim = old.claim;
       read.claim_uid = old.claim_uid;
     } else {
@@ -167,8 +166,7 @@ void Cluster::put_claim(std::string_view bytes) {
   const auto assumed = assumed_claims_.find(id.value());
   if (assumed != assumed_claims_.end()) {
     if (stored.exists && stored.version == read.version) {
-      assumed->second.has_selected_node = read.has_selected_node;
-      assumed->second.selected_node = read.selected_node;
+      assumed->second.own = {read.has_selected_node, read.selected_node};
       read.has_selected_node = stored.has_selected_node;
       read.selected_node = stored.selected_node;
     } else {

@@ -11,6 +11,8 @@ namespace {
 
 /// Templates whose plugin caches are kept: about 20 bytes a node each.
 constexpr std::size_t kCachedProgramsMax = 128;
+/// Rankings kept for one template: about 20 bytes a node each.
+constexpr std::size_t kRankingsMax = 32;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -100,7 +102,7 @@ bool Engine::pre_filter_at(Decision& decision, std::size_t at) {
     case PreFilterStatus::Kind::kSuccess:
       return !status.narrows || narrowed(decision, step.name, std::move(status.names));
     case PreFilterStatus::Kind::kSkip:
-      progress_.skipped.push_back(step.plugin);
+      progress_.skipped.add(step.plugin->id());
       return true;
     case PreFilterStatus::Kind::kUnschedulable:
       return refuse(decision, step.name, Code::kUnschedulable, std::move(status.text));
@@ -177,9 +179,7 @@ void Engine::filter_at(Decision& decision, std::size_t at) {
     cycle.fail(step.name, left, step.failure);
     return;
   }
-  const auto& skipped = progress_.skipped;
-  if (step.plugin == nullptr || std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) return;
-  step.plugin->filter(cycle);
+  if (step.plugin != nullptr && !progress_.skipped.contains(step.plugin->id())) step.plugin->filter(cycle);
 }
 
 const NodeMask& Engine::alive(const Decision& decision) const {
@@ -198,6 +198,50 @@ void Engine::fail(Decision& decision, std::string_view plugin, std::string text)
   Cycle& cycle = cycle_under_way(decision);
   const NodeMask left = cycle.alive;
   cycle.fail(plugin, left, std::move(text));
+}
+
+void Engine::refuse_on(Decision& decision, NodeId row, std::string plugin, Refusal refusal) {
+  Cycle& cycle = cycle_under_way(decision);
+  if (!cycle.alive.test(row)) return;
+  NodeMask one(cluster.rows());
+  one.set(row);
+  if (refusal.is_failure) {
+    cycle.fail(plugin, one, std::move(refusal.reasons.front()));
+    return;
+  }
+  cycle.alive.reset(row);
+  cycle.rejected.push_back({std::move(plugin), refusal.code, std::move(refusal.reasons), std::move(one)});
+}
+
+void Engine::keep_promises(Decision& decision, std::span<const Promise> promises) {
+  NodeMask contested(cluster.rows());
+  for (const Promise& promise : promises) {
+    if (alive(decision).test(promise.row)) contested.set(promise.row);
+  }
+  if (contested.none()) return;
+  const std::unique_ptr<Trial> tried = trial(decision, contested);
+  for (const Promise& promise : promises) {
+    if (!contested.test(promise.row)) continue;
+    tried->enter(promise.row);
+    for (const PodRow& guest : promise.pods) tried->add(guest);
+    std::optional<Trial::Verdict> verdict = tried->verdict();
+    if (verdict) refuse_on(decision, promise.row, std::string(verdict->plugin), std::move(verdict->refusal));
+  }
+}
+
+std::unique_ptr<Trial> Engine::trial(const Decision& decision, const NodeMask& within) {
+  check_state(decision);
+  if (!decision.error.empty()) throw Error("the decision failed, there is nothing to try: " + decision.error);
+  if (decision.is_refused && decision.refusal.code == Code::kUnresolvable)
+    throw Error("the pod was refused before any node was looked at, there is nothing to try");
+  Cycle cycle(cluster, decision.profile, decision.program, decision.pod,
+              caches_for(decision.program, *decision.profile), scratch_);
+  std::vector<const Plugin*> skipped;
+  for (const ProfileStep& step : decision.profile->pre_filters) {
+    if (step.plugin != nullptr && step.plugin->pre_filter(cycle).kind == PreFilterStatus::Kind::kSkip)
+      skipped.push_back(step.plugin);
+  }
+  return std::make_unique<Trial>(cycle, skipped, within);
 }
 
 std::int32_t Engine::percentage_for(const Decision& decision) const {
@@ -235,7 +279,9 @@ void Engine::search(Decision& decision, bool takes_first) {
       const NodeId row = walk[(decision.start + step) % walk.size()];
       for (const Cycle::Failure& failure : cycle.failures) {
         if (!failure.nodes.test(row)) continue;
-        decision.error = quoting("running ", failure.plugin, " filter plugin: ") + failure.text;
+        decision.error = failure.plugin.empty()
+                             ? failure.text
+                             : quoting("running ", failure.plugin, " filter plugin: ") + failure.text;
         break;
       }
       if (!decision.error.empty()) break;
@@ -257,13 +303,16 @@ void Engine::search(Decision& decision, bool takes_first) {
   decision.rejected = std::move(cycle.rejected);
 }
 
-Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
+Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
+                        std::span<const Promise> promises, bool wants_reasons) {
   Decision decision = begin(program, std::move(pod), only, std::move(profile));
+  cycle_->wants_reasons = wants_reasons;
   if (cluster.node_count() == 0) return decision;
   for (std::size_t at = 0; at < decision.profile->pre_filters.size(); ++at) {
     if (!pre_filter_at(decision, at)) return decision;
   }
   if (!end_pre_filters(decision)) return decision;
+  if (!promises.empty()) keep_promises(decision, promises);
   for (std::size_t at = 0; at < decision.profile->filters.size(); ++at) filter_at(decision, at);
   search(decision, decision.profile->scores.empty());
   return decision;
@@ -308,12 +357,13 @@ Cycle& Engine::cycle_of(const Decision& decision) {
   return *cycle_;
 }
 
-std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure& failure) {
+std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure& failure, bool takes_classes) {
   std::vector<PluginScores> result;
   Cycle& cycle = cycle_of(decision);
   if (decision.feasible.none()) return result;
   const Profile& profile = *decision.profile;
-  std::vector<const Plugin*> skipped;
+  result.reserve(profile.scores.size());
+  PluginSet skipped;
   for (std::size_t at = 0; at < profile.pre_scores.size(); ++at) {
     const ProfileStep& step = profile.pre_scores[at];
     PreScoreStatus status;
@@ -326,12 +376,12 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
       failure = {false, at, quoting("running PreScore plugin ", step.name, ": ") + status.text};
       return {};
     }
-    if (status.kind == PreScoreStatus::Kind::kSkip) skipped.push_back(step.plugin);
+    if (status.kind == PreScoreStatus::Kind::kSkip) skipped.add(step.plugin->id());
   }
   for (std::size_t at = 0; at < profile.scores.size(); ++at) {
     const ProfileStep& step = profile.scores[at];
     PreScoreStatus status;
-    if (step.plugin != nullptr && std::find(skipped.begin(), skipped.end(), step.plugin) != skipped.end()) continue;
+    if (step.plugin != nullptr && skipped.contains(step.plugin->id())) continue;
     if (!step.failure.empty()) {
       status = {PreScoreStatus::Kind::kError, step.failure};
     } else if (step.plugin != nullptr && !step.is_prepared) {
@@ -342,9 +392,29 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
       return {};
     }
     if (step.plugin == nullptr || status.kind == PreScoreStatus::Kind::kSkip) continue;
-    result.push_back({step.plugin->name(), step.weight, step.plugin->score(cycle, decision.feasible)});
+    const RowClasses* classes = takes_classes ? step.plugin->classes(cycle) : nullptr;
+    const ScoreColumn column = classes == nullptr ? step.plugin->score(cycle, decision.feasible) : ScoreColumn();
+    if (column.kept != nullptr && !column.kept->invalid().empty()) {
+      if (std::string text = invalid_score(decision, step.plugin->name(), *column.kept); !text.empty()) {
+        failure = {true, at, std::move(text)};
+        return {};
+      }
+    }
+    result.push_back({step.plugin, step.weight, column, classes});
   }
   return result;
+}
+
+std::string Engine::invalid_score(const Decision& decision, std::string_view plugin, const KeptColumn& scores) {
+  for (const NodeId row : feasible(decision)) {
+    const auto found = scores.invalid().find(row.value());
+    if (found == scores.invalid().end()) continue;
+    return quoting("applying score defaultWeights on Score plugins: plugin ", std::string(plugin),
+                   " returns an invalid score ") +
+           std::to_string(found->second) + ", it should in the range of [0, " + std::to_string(kScoreMax) +
+           "] after normalizing";
+  }
+  return {};
 }
 
 std::vector<PluginScores> Engine::scores(const Decision& decision, std::string& error) {
@@ -453,6 +523,44 @@ NodeId Engine::pick(const Decision& decision, const std::vector<std::int32_t>& t
   }
 }
 
+bool Engine::can_rank(const Decision& decision) const {
+  const bool by_rank = tie_break_ == TieBreak::kName || (tie_break_ == TieBreak::kFirst && decision.visited.empty());
+  return by_rank && decision.extra.empty();
+}
+
+NodeId Engine::pick_ranked(const Decision& decision, std::span<const PluginScores> parts) {
+  std::vector<Ranking::Part> kept;
+  std::vector<Ranking::ClassPart> classes;
+  kept.reserve(parts.size());
+  for (const PluginScores& part : parts) {
+    if (part.classes != nullptr) {
+      if (classes.size() == Ranking::kClassPartsMax) return {};
+      classes.push_back(
+          {part.classes, part.weight,
+           [this, plugin = part.plugin](std::span<const std::uint32_t> counts, std::vector<std::int32_t>& scores) {
+             plugin->score_classes(*cycle_, counts, scores);
+           }});
+    } else if (part.column.kept != nullptr) {
+      kept.push_back({part.column.kept, part.weight});
+    } else if (part.column.by_row != nullptr) {
+      return {};
+    }  // else the same for all
+  }
+  const std::uint64_t variant = volume_variant(*cycle_);
+  std::list<KeptRanking>& rankings = caches_for(decision.program, *decision.profile).rankings;
+  auto found = std::find_if(rankings.begin(), rankings.end(), [&](const KeptRanking& known) {
+    return known.variant == variant && known.ranking.follows(kept, classes);
+  });
+  if (found == rankings.end()) {
+    if (rankings.size() >= kRankingsMax) rankings.pop_back();
+    rankings.emplace_front().variant = variant;
+  } else {
+    rankings.splice(rankings.begin(), rankings, found);
+  }
+  const auto& ranks = tie_break_ == TieBreak::kName ? name_ranks() : cluster.order.positions();
+  return rankings.front().ranking.best(decision.feasible, kept, classes, ranks, cluster.order.version());
+}
+
 void Engine::choose(Decision& decision) {
   check_state(decision);
   decision.chosen = NodeId();
@@ -462,16 +570,23 @@ void Engine::choose(Decision& decision) {
     return;
   }
   ScoreFailure failure;
-  const std::vector<PluginScores> parts = scores(decision, failure);
-  if (failure.text.empty()) {
-    decision.chosen = pick(decision, totals(decision, parts));
-  } else {
+  const bool is_ranked = can_rank(decision);
+  std::vector<PluginScores> parts = scores(decision, failure, is_ranked);
+  if (!failure.text.empty()) {
     decision.error = std::move(failure.text);
+    return;
   }
+  if (is_ranked) decision.chosen = pick_ranked(decision, parts);
+  if (decision.chosen.valid()) return;
+  for (PluginScores& part : parts) {
+    if (part.classes != nullptr) part.column = part.plugin->score(*cycle_, decision.feasible);
+  }
+  decision.chosen = pick(decision, totals(decision, parts));
 }
 
-Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile) {
-  Decision decision = filter(program, std::move(pod), only, std::move(profile));
+Decision Engine::decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
+                        std::span<const Promise> promises) {
+  Decision decision = filter(program, std::move(pod), only, std::move(profile), promises);
   choose(decision);
   return decision;
 }

@@ -28,7 +28,7 @@ void VolumeIndex::reshape(MatchColumn& column, const ClassVolumes& entry, std::s
   if (column.any.size() == rows) return;
   for (NodeMask& mask : column.matched) mask.resize(rows);
   column.any.resize(rows);
-  column.score.resize(rows, 0);
+  column.score.resize(rows);
 }
 
 void VolumeIndex::compute(MatchColumn& column, const ClassVolumes& entry, ProfileId profile, const LabelSets& labels,
@@ -69,7 +69,7 @@ void VolumeIndex::write_row(MatchColumn& column, ProfileId profile, NodeId row) 
     some = some || has;
   }
   column.any.assign(row, some);
-  column.score[row.index()] = column.profile_score[profile.index()];
+  column.score.set(row.index(), column.profile_score[profile.index()]);
 }
 
 void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels,
@@ -85,6 +85,7 @@ void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const 
   for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
     if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), labels, strings);
   }
+  column.score.restart(rows);
   for (std::size_t row = 0; row < rows; ++row) write_row(column, entry.space.profile_of(NodeId(row)), NodeId(row));
 }
 

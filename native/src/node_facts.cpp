@@ -33,7 +33,7 @@ void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
     ImageId id = find(listed.name);
     if (!id.valid()) {
       id = ImageId(images_.size());
-      images_.emplace_back();
+      images_.emplace_back().name = listed.name;
       ids_.set(listed.name.value(), id.value());
     }
     const auto at = std::lower_bound(own.begin(), own.end(), id,
@@ -102,11 +102,11 @@ void PortTable::add(NodeId row, const HostPort& port) {
   }
   auto& uses = uses_[id];
   const auto at =
-      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.port.ip == port.ip; });
   if (at != uses.end()) {
     ++at->count;
   } else {
-    uses.push_back({row, port.ip, 1});
+    uses.push_back({row, port, 1});
   }
 }
 
@@ -115,7 +115,7 @@ void PortTable::remove(NodeId row, const HostPort& port) {
   if (id == FlatMap::kMissing) throw Error("a host port is taken from a node that does not use it");
   auto& uses = uses_[id];
   const auto at =
-      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.ip == port.ip; });
+      std::find_if(uses.begin(), uses.end(), [&](const Use& use) { return use.row == row && use.port.ip == port.ip; });
   if (at == uses.end()) throw Error("a host port is taken from a node that does not use it");
   if (--at->count > 0) return;
   *at = uses.back();
@@ -126,8 +126,18 @@ void PortTable::add_conflicts(const HostPort& port, NodeMask& taken) const {
   const std::uint32_t id = ids_.find(pack(port.protocol, StringId(port.port)));
   if (id == FlatMap::kMissing) return;
   for (const Use& use : uses_[id]) {
-    if (use.ip == port.ip || use.ip == any_ip_ || port.ip == any_ip_) taken.set(use.row);
+    if (meet(use.port.ip, port.ip)) taken.set(use.row);
   }
+}
+
+bool InlineDisk::conflicts(const InlineDisk& other) const {
+  if (kind != other.kind || name != other.name) return false;
+  // An EBS volume takes one pod whatever the mode; the others may be shared by readers.
+  if (kind != DiskKind::kElasticBlockStore && is_read_only && other.is_read_only) return false;
+  if (kind != DiskKind::kRbd) return true;
+  return pool == other.pool && std::any_of(monitors.begin(), monitors.end(), [&](StringId monitor) {
+           return std::find(other.monitors.begin(), other.monitors.end(), monitor) != other.monitors.end();
+         });
 }
 
 void DiskTable::add(NodeId row, const InlineDisk& disk) {
@@ -156,17 +166,7 @@ void DiskTable::add_conflicts(const InlineDisk& disk, NodeMask& taken) const {
   const std::uint32_t id = ids_[static_cast<std::size_t>(disk.kind)].find(disk.name.value());
   if (id == FlatMap::kMissing) return;
   for (const Use& use : uses_[id]) {
-    // An EBS volume takes one pod whatever the mode; the others may be shared by readers.
-    if (disk.kind != DiskKind::kElasticBlockStore && disk.is_read_only && use.disk.is_read_only) continue;
-    if (disk.kind == DiskKind::kRbd) {
-      if (disk.pool != use.disk.pool) continue;
-      const auto& theirs = use.disk.monitors;
-      const bool overlap = std::any_of(disk.monitors.begin(), disk.monitors.end(), [&](StringId monitor) {
-        return std::find(theirs.begin(), theirs.end(), monitor) != theirs.end();
-      });
-      if (!overlap) continue;
-    }
-    taken.set(use.row);
+    if (disk.conflicts(use.disk)) taken.set(use.row);
   }
 }
 

@@ -20,14 +20,34 @@ void NodeOrder::take(NodeId row) {
   zone_of_[row.index()] = StringId();
 }
 
-void NodeOrder::add(NodeId row, StringId zone) {
-  put(row, zone);
-  is_due_ = true;
+void NodeOrder::set_place(NodeId row, std::uint32_t place) {
+  if (positions_.size() <= row.index()) positions_.resize(row.index() + 1, kNowhere);
+  positions_[row.index()] = place;
+  is_changed_ = true;
 }
 
-void NodeOrder::remove(NodeId row) {
+void NodeOrder::add(NodeId row, StringId name, StringId zone) {
+  put(row, zone);
+  const auto known = gone_.find(name.value());
+  if (known == gone_.end()) {
+    ++unlisted_count_;
+    return;
+  }
+  list_[known->second] = row;
+  set_place(row, known->second);
+  gone_.erase(known);
+}
+
+void NodeOrder::remove(NodeId row, StringId name) {
   take(row);
-  is_due_ = true;
+  const std::uint32_t place = place_of(row);
+  if (place == kNowhere) {
+    --unlisted_count_;
+    return;
+  }
+  list_[place] = NodeId();
+  set_place(row, kNowhere);
+  gone_.emplace(name.value(), place);
 }
 
 void NodeOrder::rezone(NodeId row, StringId zone) {
@@ -36,36 +56,54 @@ void NodeOrder::rezone(NodeId row, StringId zone) {
   put(row, zone);
 }
 
-void NodeOrder::refresh(std::size_t rows) {
-  if (!is_due_ && positions_.size() == rows) return;
-  if (is_due_) {
-    list_.clear();
-    std::size_t longest = 0;
-    for (const Zone& zone : zones_) longest = std::max(longest, zone.nodes.size());
-    for (std::size_t turn = 0; turn < longest; ++turn) {
-      for (const Zone& zone : zones_) {
-        if (turn < zone.nodes.size()) list_.push_back(zone.nodes[turn]);
-      }
+std::vector<NodeId> NodeOrder::in_turn() const {
+  std::vector<NodeId> list;
+  std::size_t longest = 0;
+  for (const Zone& zone : zones_) longest = std::max(longest, zone.nodes.size());
+  for (std::size_t turn = 0; turn < longest; ++turn) {
+    for (const Zone& zone : zones_) {
+      if (turn < zone.nodes.size()) list.push_back(zone.nodes[turn]);
     }
   }
-  positions_.assign(rows, kNowhere);
-  for (std::size_t at = 0; at < list_.size(); ++at) positions_[list_[at].index()] = static_cast<std::uint32_t>(at);
-  is_due_ = false;
+  return list;
+}
+
+void NodeOrder::refresh(std::size_t rows) {
+  if (!is_due() && !is_changed_ && positions_.size() == rows) return;
+  positions_.resize(rows, kNowhere);
+  if (is_due()) {
+    list_ = in_turn();
+    gone_.clear();
+    unlisted_count_ = 0;
+    positions_.assign(rows, kNowhere);
+    for (std::size_t at = 0; at < list_.size(); ++at) positions_[list_[at].index()] = static_cast<std::uint32_t>(at);
+  }
+  is_changed_ = false;
   ++version_;
 }
 
 std::string NodeOrder::validate() const {
   std::size_t placed = 0;
+  std::size_t unlisted = 0;
   for (const Zone& zone : zones_) {
     if (zone.nodes.empty()) return "NodeOrder: an empty zone";
     for (const NodeId row : zone.nodes) {
       if (zone_of_[row.index()] != zone.key)
         return "NodeOrder: row " + std::to_string(row.value()) + " is in a zone that is not its own";
+      const std::uint32_t place = place_of(row);
+      if (place == kNowhere) {
+        ++unlisted;
+      } else if (list_[place] != row) {
+        return "NodeOrder: row " + std::to_string(row.value()) + " is not where the list has it";
+      }
       ++placed;
     }
   }
-  if (!is_due_ && placed != list_.size())
-    return "NodeOrder: the tree has " + std::to_string(placed) + " nodes, the list " + std::to_string(list_.size());
+  if (unlisted != unlisted_count_)
+    return "NodeOrder: " + std::to_string(unlisted) + " nodes have no place, not " + std::to_string(unlisted_count_);
+  if (placed - unlisted + gone_.size() != list_.size())
+    return "NodeOrder: the list has " + std::to_string(list_.size()) + " places, for " +
+           std::to_string(placed - unlisted) + " nodes and " + std::to_string(gone_.size()) + " that are gone";
   return {};
 }
 

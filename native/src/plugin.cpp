@@ -6,22 +6,53 @@ std::string_view code_name(Code code) {
   return code == Code::kUnschedulable ? "Unschedulable" : "UnschedulableAndUnresolvable";
 }
 
-void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons) {
-  if (!alive.intersects(nodes)) return;
-  rejected.push_back({std::string(plugin_name(plugin)), code, std::move(reasons), nodes & alive});
-  alive -= nodes;
+namespace {
+
+template <class Reasons>
+void refuse(Cycle& cycle, PluginId plugin, const NodeMask& nodes, Code code, const Reasons& reasons) {
+  if (!cycle.alive.intersects(nodes)) return;
+  if (cycle.wants_reasons) {
+    const std::vector<std::string> texts(reasons.begin(), reasons.end());
+    cycle.rejected.push_back({std::string(plugin_name(plugin)), code, texts, nodes & cycle.alive});
+  }
+  cycle.alive -= nodes;
 }
 
-void Cycle::reject_all(PluginId plugin, Code code, std::vector<std::string> reasons) {
-  if (alive.none()) return;
-  rejected.push_back({std::string(plugin_name(plugin)), code, std::move(reasons), alive});
-  alive.clear();
+}  // namespace
+
+void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, std::initializer_list<std::string_view> reasons) {
+  refuse(*this, plugin, nodes, code, reasons);
+}
+
+void Cycle::reject(PluginId plugin, const NodeMask& nodes, Code code, const std::vector<std::string>& reasons) {
+  refuse(*this, plugin, nodes, code, reasons);
+}
+
+void Cycle::reject_all(PluginId plugin, Code code, std::initializer_list<std::string_view> reasons) {
+  const NodeMask all = alive;
+  refuse(*this, plugin, all, code, reasons);
 }
 
 void Cycle::fail(std::string_view plugin, const NodeMask& nodes, std::string text) {
   if (!alive.intersects(nodes)) return;
   failures.push_back({std::string(plugin), nodes & alive, std::move(text)});
   alive -= nodes;
+}
+
+void ValueClasses::assign(std::span<const std::int32_t> values) {
+  classes.restart(values.size(), 1);
+  for (std::size_t row = 0; row < values.size(); ++row) {
+    const std::int64_t value = values[row];
+    classes.put(static_cast<std::uint32_t>(row), {&value, 1});
+  }
+}
+
+std::int64_t ValueClasses::greatest(std::span<const std::uint32_t> counts) const {
+  std::int64_t most = 0;
+  for (std::size_t at = 0; at < counts.size(); ++at) {
+    if (counts[at] != 0) most = std::max(most, classes.signature(at)[0]);
+  }
+  return most;
 }
 
 std::span<const Plugin* const> all_plugins() {

@@ -224,7 +224,7 @@ std::size_t VolumeIndex::bytes() const {
       for (const Run& run : group.runs) total += run.volumes.bytes();
     }
     for (const MatchColumn& column : entry.columns) {
-      total += column.picks.capacity() * 4 + column.score.capacity() * 4 + column.known_serial.capacity() * 8 +
+      total += column.picks.capacity() * 4 + column.score.bytes() + column.known_serial.capacity() * 8 +
                column.profile_score.capacity() * 4;
       for (const auto& picks : column.group_picks) total += picks.capacity() * 4;
       for (const NodeMask& mask : column.matched) total += mask.bytes();

@@ -81,10 +81,34 @@ TEST_F(AssumeTest, TwoPodsOfOneClaimShareItsVolume) {
   const std::string before = world.cluster().digest();
   const AssumedState first = assume(pod("p", {"data"}), "n0");
   const AssumedState second = assume(pod("q", {"data"}), "n0");
-  EXPECT_TRUE(second.volumes.empty()) << "reserved exactly so already";
   world.engine->forget(second);
   EXPECT_EQ(text(volume("pv").claim_uid), "uid-data");
+  const AssumedState third = assume(pod("r", {"data"}), "n1");
   world.engine->forget(first);
+  EXPECT_EQ(text(volume("pv").claim_uid), "uid-data") << "the third pod needs it still";
+  world.engine->forget(third);
+  EXPECT_EQ(world.cluster().digest(), before);
+}
+
+TEST_F(AssumeTest, TwoPodsOfAClaimToBeProvisionedShareItsNode) {
+  world.remove_volume("pv");
+  const std::string before = world.cluster().digest();
+  const AssumedState first = assume(pod("p", {"data"}), "n0");
+  const AssumedState second = assume(pod("q", {"data"}), "n0");
+  world.engine->forget(first);
+  EXPECT_TRUE(claim("data").has_selected_node) << "the second pod needs it still";
+  world.engine->forget(second);
+  EXPECT_EQ(world.cluster().digest(), before);
+}
+
+TEST_F(AssumeTest, AResyncUnderTwoAssumptionsLeavesBoth) {
+  const std::string before = world.cluster().digest();
+  const AssumedState first = assume(pod("p", {"data"}), "n0");
+  const AssumedState second = assume(pod("q", {"data"}), "n0");
+  world.put(world.volumes.at("pv"));
+  world.engine->forget(first);
+  EXPECT_EQ(text(volume("pv").claim_uid), "uid-data");
+  world.engine->forget(second);
   EXPECT_EQ(world.cluster().digest(), before);
 }
 

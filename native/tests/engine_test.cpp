@@ -327,8 +327,8 @@ TEST_F(EngineTest, TotalsAreTheSumOfWeightedScores) {
   decision.feasible.for_each([&](NodeId each) {
     std::int32_t sum = 13;
     for (const PluginScores& part : parts) {
-      EXPECT_GE(part.column.at(each), 0) << part.plugin;
-      EXPECT_LE(part.column.at(each), 100) << part.plugin;
+      EXPECT_GE(part.column.at(each), 0) << part.plugin->name();
+      EXPECT_LE(part.column.at(each), 100) << part.plugin->name();
       sum += part.weight * part.column.at(each);
     }
     EXPECT_EQ(totals[each.index()], sum);

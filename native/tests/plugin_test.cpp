@@ -18,9 +18,10 @@ Names names_of(const std::vector<ProfileStep>& steps) {
 
 TEST(Profile, IsUpstreamsInOrderWithItsWeights) {
   const Profile& profile = *default_profile();
-  const Names filters{"NodeName",          "NodeUnschedulable",  "TaintToleration",     "NodeAffinity",  "NodePorts",
-                      "NodeResourcesFit",  "VolumeRestrictions", "NodeVolumeLimits",    "VolumeBinding", "VolumeZone",
-                      "PodTopologySpread", "InterPodAffinity",   "NodeDeclaredFeatures"};
+  const Names filters{"NodeName",         "NodeUnschedulable",   "TaintToleration",    "NodeAffinity",
+                      "NodePorts",        "NodeResourcesFit",    "VolumeRestrictions", "NodeVolumeLimits",
+                      "VolumeBinding",    "VolumeZone",          "PodTopologySpread",  "InterPodAffinity",
+                      "DynamicResources", "NodeDeclaredFeatures"};
   EXPECT_EQ(names_of(profile.pre_filters), filters) << "spec/scheduling.md 1.1";
   EXPECT_EQ(names_of(profile.filters), filters);
   EXPECT_EQ(names_of(profile.pre_scores),
@@ -28,23 +29,21 @@ TEST(Profile, IsUpstreamsInOrderWithItsWeights) {
                    "InterPodAffinity", "NodeResourcesBalancedAllocation"}));
   std::vector<std::pair<std::string, std::int32_t>> scorers;
   for (const ProfileStep& step : profile.scores) scorers.emplace_back(step.name, step.weight);
-  const std::vector<std::pair<std::string, std::int32_t>> wanted{{"TaintToleration", 3},
-                                                                 {"NodeAffinity", 2},
-                                                                 {"NodeResourcesFit", 1},
-                                                                 {"VolumeBinding", 1},
-                                                                 {"PodTopologySpread", 2},
-                                                                 {"InterPodAffinity", 2},
-                                                                 {"NodeResourcesBalancedAllocation", 1},
-                                                                 {"ImageLocality", 1}};
+  const std::vector<std::pair<std::string, std::int32_t>> wanted{
+      {"TaintToleration", 3},   {"NodeAffinity", 2},
+      {"NodeResourcesFit", 1},  {"VolumeBinding", 1},
+      {"PodTopologySpread", 2}, {"InterPodAffinity", 2},
+      {"DynamicResources", 2},  {"NodeResourcesBalancedAllocation", 1},
+      {"ImageLocality", 1}};
   EXPECT_EQ(scorers, wanted);
   EXPECT_EQ(profile.serial, 0U);
 }
 
-TEST(Profile, EveryStepOfTheDefaultOneIsNativeAndWhole) {
+TEST(Profile, EveryStepOfTheDefaultOneIsWholeAndNativeButForDynamicResources) {
   const Profile& profile = *default_profile();
   for (const auto* steps : {&profile.pre_filters, &profile.filters, &profile.pre_scores, &profile.scores}) {
     for (const ProfileStep& step : *steps) {
-      EXPECT_NE(step.plugin, nullptr) << step.name;
+      EXPECT_EQ(step.plugin == nullptr, step.name == "DynamicResources") << step.name;
       EXPECT_TRUE(step.failure.empty()) << step.name;
     }
   }

@@ -554,13 +554,14 @@ struct PodText {
   std::string node = {};
   Pairs labels = {};
   bool is_terminating = false;
+  std::int64_t priority = 0;
   OwnerKind owner_kind = OwnerKind::kNone;
   std::string owner = {};
   std::vector<ClaimUseText> claims = {};
 
   [[nodiscard]] std::string row() const {
     Packer to;
-    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating);
+    to.text(space).text(name).text(uid).text(node).pairs(labels).flag(is_terminating).i64(priority);
     to.u8(static_cast<std::uint8_t>(owner_kind)).text(owner).u32(claims.size());
     for (const ClaimUseText& use : claims) to.text(use.claim).flag(use.is_ephemeral);
     return to.bytes();

@@ -184,7 +184,7 @@ inline PlainDecision plain(Engine& engine, const Decision& decision) {
   decision.feasible.for_each([&](NodeId row) {
     EXPECT_TRUE(made.verdicts.emplace(name(row), NodeVerdict{}).second) << "feasible and refused";
     for (const PluginScores& part : parts)
-      made.scores[name(row)][std::string(part.plugin)] = part.weight * part.column.at(row);
+      made.scores[name(row)][std::string(part.plugin->name())] = part.weight * part.column.at(row);
   });
   decision.feasible.for_each([&](NodeId row) {
     const Plan plan = engine.plan(decision, row);

@@ -1,4 +1,4 @@
-"""Every code block of the README runs, in order, in one folder, and prints what the README says it prints.
+"""Every code block of the README and of the guides runs, in order, in one folder each, and prints what it says it prints.
 
 A `python` block is a script, a `sh` block a shell script; a `text` block right after one is its output. `make …` lines are jobs of the
 checkout: those that would run this test again are checked to be what `.ci/run` runs.
@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,6 +42,7 @@ def blocks(path: Path) -> list[Block]:
 
 
 README_BLOCKS = blocks(ROOT / "README.md")
+GUIDES = ("README.md", "docs/custom-schedulers.md")
 
 
 def test_the_readme_has_examples_of_every_kind() -> None:
@@ -52,7 +55,8 @@ def test_the_test_command_is_the_one_ci_runs() -> None:
     assert re.search(r"^\S* ?make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_every_block_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_block_runs_and_prints_what_it_says(guide: str, tmp_path: Path) -> None:
     """In one folder, with the examples beside it, because later blocks build on earlier ones."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
@@ -61,7 +65,7 @@ def test_every_block_runs_and_prints_what_it_says(tmp_path: Path) -> None:
         "NO_COLOR": "1",
         "COLUMNS": "120",
     }
-    for block in README_BLOCKS:
+    for block in blocks(ROOT / guide):
         if block.language == "python":
             command = [sys.executable, "-c", block.text]
         elif block.language == "sh":

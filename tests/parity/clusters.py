@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from lightkube.models.apps_v1 import ReplicaSet, ReplicaSetSpec, StatefulSet, StatefulSetSpec
 from lightkube.models.core_v1 import (
     Affinity,
     AWSElasticBlockStoreVolumeSource,
@@ -25,14 +26,19 @@ from lightkube.models.core_v1 import (
     PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
+    PodTemplateSpec,
     PreferredSchedulingTerm,
+    ReplicationController,
+    ReplicationControllerSpec,
+    Service,
+    ServiceSpec,
     Taint,
     Toleration,
     TopologySpreadConstraint,
     Volume,
     WeightedPodAffinityTerm,
 )
-from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement
+from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference
 
 from tests.builders import (
     HOSTNAME,
@@ -60,6 +66,7 @@ ZONES = ("z1", "z2", "z3")
 DRIVERS = ("one.csi", "two.csi", "ebs.csi.aws.com")
 CLASSES = ("c1", "c2", "c3")
 SIZES = ("1Gi", "1G", "2Gi", "1.5Gi", "5Gi", "5000M", "10Gi")
+OWNERS = (("v1", "ReplicationController"), ("apps/v1", "ReplicaSet"), ("apps/v1", "StatefulSet"))
 MODES = (["ReadWriteOnce"], ["ReadWriteOnce"], ["ReadWriteOnce", "ReadOnlyMany"], ["ReadWriteMany"], ["ReadWriteOncePod"])
 EBS = {"csi": None, "awsElasticBlockStore": AWSElasticBlockStoreVolumeSource(volumeID="vol-1")}
 DELETED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -210,6 +217,11 @@ class Draw:
             **rest,
         )
 
+    def attachment(self, number: int) -> Object:
+        volume = self.one(*[f"bound-{claim}" for claim in self.claims], "free0")
+        node = f"node{self.chance.randrange(self.nodes)}"
+        return make_attachment(f"attachment{number}", volume=volume, node=node, attacher=self.one(*DRIVERS))
+
     def storage(self) -> list[Object]:
         made: list[Object] = []
         for name in self.claims:
@@ -225,13 +237,32 @@ class Draw:
                 self.volume(f"free{number}", phase=self.one("Available", "Available", "Available", "Pending", "Released"), **reserved)
             )
         for number in range(self.chance.randrange(self.nodes + 1)):
-            name = self.one(*[f"bound-{claim}" for claim in self.claims], "free0")
-            made.append(
-                make_attachment(
-                    f"attachment{number}", volume=name, node=f"node{self.chance.randrange(self.nodes)}", attacher=self.one(*DRIVERS)
-                )
-            )
+            made.append(self.attachment(number))
         return made
+
+    # Workloads, for default spreading
+
+    def service(self, number: int) -> Object:
+        selector = {self.one("app", "tier"): self.one("a", "b")} if self.maybe(85) else None
+        namespace = self.one("default", "default", "other")
+        return Service(metadata=ObjectMeta(name=f"service{number}", namespace=namespace), spec=ServiceSpec(selector=selector))
+
+    def controller(self, number: int) -> Object:
+        """What `owner` of the same number refers to, if it is in the pod's namespace."""
+        metadata = ObjectMeta(name=f"owner{number}", namespace=self.one("default", "default", "other"))
+        labels = {self.one("app", "tier"): self.one("a", "b")}
+        kind = OWNERS[number % len(OWNERS)][1]
+        if kind == "ReplicationController":
+            return ReplicationController(metadata=metadata, spec=ReplicationControllerSpec(selector=labels if self.maybe(85) else None))
+        selector = LabelSelector(matchLabels=labels) if self.maybe(85) else LabelSelector()
+        if kind == "ReplicaSet":
+            return ReplicaSet(metadata=metadata, spec=ReplicaSetSpec(selector=selector, template=PodTemplateSpec()))
+        return StatefulSet(metadata=metadata, spec=StatefulSetSpec(selector=selector, template=PodTemplateSpec(), serviceName="s"))
+
+    def owner(self) -> OwnerReference:
+        number = self.chance.randrange(len(OWNERS))
+        version, kind = OWNERS[number]
+        return make_owner(kind, f"owner{number}", f"uid-owner{number}", api_version=version)
 
     # Pods
 
@@ -314,6 +345,7 @@ class Draw:
             init_containers=[self.container(f"i{number}", init=True) for number in range(self.one(0, 0, 0, 1, 2))],
             node=node,
             labels={key: self.one("a", "b") for key in ("app", "tier") if self.maybe(70)},
+            owners=[self.owner()] if self.maybe(25) else [],
             node_selector={"rack": "r1"} if self.maybe(8) else None,
             affinity=self.affinity() if self.maybe(40) else None,
             tolerations=[Toleration(key=self.one("k", "l"), operator="Exists")] if self.maybe(40) else [],
@@ -333,6 +365,8 @@ class Draw:
         ]
         objects += [self.storage_class(name) for name in CLASSES]
         objects += [self.capacity(number) for number in range(self.chance.randrange(5))]
+        objects += [self.service(number) for number in range(self.chance.randrange(3))]
+        objects += [self.controller(number) for number in range(len(OWNERS)) if self.maybe(70)]
         objects += self.storage()
         for number in range(self.chance.randrange(2 * self.nodes + 1)):
             placed = self.pod(f"placed{number}", node=f"node{self.chance.randrange(self.nodes)}")

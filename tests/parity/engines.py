@@ -8,6 +8,7 @@ from typing import Final
 from volsched.engine import Engine, SchedulingEngine
 from volsched.engine.reference import ReferenceEngine
 
+MAKERS: Final[Mapping[str, Callable[..., SchedulingEngine]]] = {"native": Engine, "reference": ReferenceEngine}
 ENGINES: Final[Mapping[str, Callable[[], SchedulingEngine]]] = {
     "native": lambda: Engine(tie_break="name"),
     "reference": lambda: ReferenceEngine(tie_break="name"),

@@ -30,3 +30,8 @@ def decide(name: str, objects: Iterable[Object], pod: Object) -> Decision:
 def reasons(decision: Decision) -> dict[str, tuple[str, ...]]:
     """Refused node -> reasons."""
     return {node: rejection.reasons for node, rejection in sorted(decision.rejected().items())}
+
+
+def scores(decision: Decision, plugin: str) -> dict[str, int]:
+    """Feasible node -> what the plugin adds to its total."""
+    return {node: own.get(plugin, 0) for node, own in sorted(decision.scores().items())}

@@ -13,22 +13,17 @@ from lightkube.models.core_v1 import (
     NodeSelector,
     NodeSelectorTerm,
     PreferredSchedulingTerm,
-    ResourceRequirements,
     Toleration,
     VolumeMount,
 )
 
 from tests.builders import ZONE, make_container, make_node, make_node_affinity, make_pod, make_requirement, make_taint, make_term
-from tests.parity.situations import decide, every_engine, reasons
+from tests.parity.situations import decide, every_engine, reasons, scores
 from volsched.api.edit import replace
-from volsched.engine import UNRESOLVABLE, UNSCHEDULABLE, Decision
+from volsched.engine import UNRESOLVABLE, UNSCHEDULABLE
 
 NODES = [make_node("n1"), make_node("n2")]
 GI = 1024**3
-
-
-def scores(decision: Decision, plugin: str) -> dict[str, int]:
-    return {node: own.get(plugin, 0) for node, own in sorted(decision.scores().items())}
 
 
 def by_name(*names: str) -> NodeSelectorTerm:
@@ -63,11 +58,6 @@ class TestTaints:
     def test_tolerations(self, engine: str, toleration: Toleration, fits: bool) -> None:
         decision = decide(engine, [make_node("n1", taints=[make_taint("k", "v")])], make_pod(tolerations=[toleration]))
         assert bool(decision.feasible()) is fits
-
-    def test_trap_45_neither_key_nor_value_in_the_text(self, engine: str) -> None:
-        decision = decide(engine, [make_node("n1", taints=[make_taint("k", "v", "NoExecute")])], make_pod())
-        assert reasons(decision) == {"n1": ("node(s) had untolerated taint(s)",)}
-        assert decision.rejected()["n1"].code == UNRESOLVABLE
 
     def test_soft_taints_score(self, engine: str) -> None:
         soft = [make_taint(key, "v", "PreferNoSchedule") for key in ("a", "b", "c")]
@@ -142,12 +132,6 @@ class TestNodeAffinity:
         assert decision.error.startswith('running PreScore plugin "NodeAffinity": ')
         assert decision.node is None
 
-    def test_trap_41_a_single_feasible_node_is_taken_without_scoring(self, engine: str) -> None:
-        pod = make_pod(affinity=preferring((1, make_term(expressions=[make_requirement("a", "In", [])]))))
-        decision = decide(engine, NODES[:1], pod)
-        assert decision.error is None
-        assert decision.node == "n1"
-
 
 @every_engine
 class TestPorts:
@@ -188,36 +172,6 @@ class TestResources:
         insufficient = tuple(f"Insufficient {name}" for name in ("cpu", "memory", "ephemeral-storage", "example.com/gpu"))
         assert reasons(decision) == {"n1": ("Too many pods", *insufficient)}
         assert decision.rejected()["n1"].code == UNSCHEDULABLE
-
-    def test_trap_35_a_node_that_states_no_pods(self, engine: str) -> None:
-        assert reasons(decide(engine, [make_node("n1", pods="0")], make_pod())) == {"n1": ("Too many pods",)}
-        assert reasons(decide(engine, [make_node("n1", status={"allocatable": {"cpu": "1"}})], make_pod())) == {"n1": ("Too many pods",)}
-
-    def test_trap_36_more_than_the_node_has(self, engine: str) -> None:
-        decision = decide(engine, [make_node("n1", cpu="1")], make_pod(cpu="2"))
-        assert decision.rejected()["n1"] == ("NodeResourcesFit", UNRESOLVABLE, ("Insufficient cpu",))
-
-    def test_trap_37_a_pod_without_requests_is_scored_as_a_small_one(self, engine: str) -> None:
-        decision = decide(engine, [make_node("n1", cpu="1", memory="1000Mi")], make_pod())
-        # 90 % of the cpu and 80 % of the memory stay free
-        assert scores(decision, "NodeResourcesFit") == {"n1": 85}
-        assert "NodeResourcesBalancedAllocation" not in decision.scores()["n1"]
-
-    def test_trap_38_balance_is_scored_by_its_change(self, engine: str) -> None:
-        decision = decide(engine, [make_node("n1", cpu="4", memory="8Gi")], make_pod(cpu="1", memory="1Gi"))
-        assert scores(decision, "NodeResourcesBalancedAllocation") == {"n1": 71}
-
-    def test_trap_39_fractions_are_cut_not_rounded(self, engine: str) -> None:
-        # deviation 0.34: (1 - 0.34) * 100 is a hair below 66
-        decision = decide(engine, [make_node("n1", cpu="100", memory="100")], make_pod(cpu="68", memory="0"))
-        assert scores(decision, "NodeResourcesBalancedAllocation") == {"n1": 50 + (50 + 65 - 100) // 2}
-
-    def test_trap_60_pod_level_requests_count_for_fit_and_balance_only(self, engine: str) -> None:
-        level = ResourceRequirements(requests={"cpu": "5", "memory": "1Gi"})
-        decision = decide(engine, [make_node("n1", cpu="10", memory="10Gi")], make_pod(spec={"resources": level}))
-        assert scores(decision, "NodeResourcesFit") == {"n1": 98}
-        assert scores(decision, "NodeResourcesBalancedAllocation") == {"n1": 65}
-        assert reasons(decide(engine, [make_node("n1", cpu="4")], make_pod(spec={"resources": level}))) == {"n1": ("Insufficient cpu",)}
 
     def test_resources_a_node_has_none_of_are_left_out_of_the_score(self, engine: str) -> None:
         assert scores(decide(engine, [make_node("n1", cpu="1", memory="0")], make_pod(memory="0")), "NodeResourcesFit") == {"n1": 90}

@@ -18,7 +18,14 @@ struct VolumeKey {
   StringId handle;
   auto operator<=>(const VolumeKey&) const = default;
 
-  static VolumeKey of_claim(DriverId driver, ClaimId claim) { return {driver, StringId(0x80000000U | claim.value())}; }
+  static VolumeKey of_claim(DriverId driver, ClaimId claim) { return {driver, StringId(kClaim | claim.value())}; }
+  /// The claim that stands for its volume, an invalid id when there is a volume.
+  [[nodiscard]] ClaimId claim() const {
+    return (handle.value() & kClaim) != 0 ? ClaimId(handle.value() & ~kClaim) : ClaimId();
+  }
+
+ private:
+  static constexpr std::uint32_t kClaim = 0x80000000U;
 };
 
 /// Attached volumes per node and driver, with the limits CSINode states. A volume counts once on a node, for its pods
@@ -63,6 +70,12 @@ class AttachTable {
   void for_nodes_of(VolumeKey key, Visit&& visit) const {
     for (std::uint32_t at = heads_.find(pack(key.driver, key.handle)); at != FlatMap::kMissing; at = links_[at].next)
       visit(links_[at].row);
+  }
+
+  /// Calls visit(VolumeKey, pods, attachments) for what is attached to the node.
+  template <class Visit>
+  void for_uses_of(NodeId row, Visit&& visit) const {
+    for (const Use& use : uses_[row.index()]) visit(use.key, use.pods, use.attachments);
   }
 
   [[nodiscard]] std::size_t bytes() const;

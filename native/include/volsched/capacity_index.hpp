@@ -7,6 +7,7 @@
 #include "volsched/flat_map.hpp"
 #include "volsched/group_space.hpp"
 #include "volsched/ids.hpp"
+#include "volsched/kept_column.hpp"
 #include "volsched/selectors.hpp"
 #include "volsched/sorted_ids.hpp"
 #include "volsched/strings.hpp"
@@ -33,7 +34,7 @@ struct PoolColumn {
   std::vector<std::uint64_t> known_serial;
   std::vector<CapacityId> picks;  ///< by profile
   NodeMask enough;
-  std::vector<std::int32_t> score;  ///< by row
+  KeptColumn score;
   std::uint64_t cursor = 0;
   std::uint64_t last_used = 0;
 };

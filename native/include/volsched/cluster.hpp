@@ -71,7 +71,8 @@ struct Plan {
   std::vector<BindStep> provision;
 };
 
-/// One assumption: what it changed. What was there before is kept by the cluster, which learns of newer objects.
+/// One assumption: where it lies over an object. What it says there is kept by the cluster, which learns of newer
+/// objects.
 struct AssumedState {
   std::uint64_t id = 0;
   PodId pod;
@@ -121,6 +122,8 @@ class Cluster {
   // ------------------------------------------------------------------------------------------------------------
   ProgramPtr program(std::string_view content);
   PodInstance instance(std::string_view row);
+  /// A pod as it would be on a node, without counting it there.
+  PodRow guest(std::string_view program, std::string_view instance, std::string_view usage, NodeId row);
   /// A profile compiled against this cluster; good for its copies as well.
   ProfilePtr profile(std::string_view row);
   /// Count the pod on a node, reserve its volumes and mark its claims. Raises Error when the pod counts on a node
@@ -155,6 +158,10 @@ class Cluster {
   [[nodiscard]] bool key_of(ClaimId claim, bool migrated, VolumeKey& key) const;
   /// Work out what is attached where objects have changed. Called before limits are read.
   void refresh_attachments();
+  /// Add what a pod attaches to a node that has a CSINode; the text of a problem, empty when there is none.
+  std::string add_attached(const PodRow& pod, std::vector<VolumeKey>& keys) const;
+  /// The volumes of a node's VolumeAttachments that count.
+  [[nodiscard]] std::vector<VolumeKey> attachments_of(NodeId row) const;
   /// Nodes whose attached volumes cannot be counted.
   [[nodiscard]] const NodeMask& attach_errors() const { return attach_errors_; }
   /// "namespace/name".
@@ -163,8 +170,9 @@ class Cluster {
   /// nothing.
   SelectorId zone_selector(Label label);
 
-  /// Text of everything that decisions depend on, in an order that row numbers and history do not touch: equal states
-  /// have equal digests.
+  /// Text of everything that decisions depend on, but for what depends on history: the order of nodes and of the pods
+  /// on one, and lagging image counts. A line for each object and for what is kept up beside the objects, in an order
+  /// that row numbers do not touch: equal states have equal digests.
   [[nodiscard]] std::string digest();
   /// Empty, or the first invariant broken; for tests.
   [[nodiscard]] std::string validate();
@@ -192,6 +200,8 @@ class Cluster {
   WorkloadTable workloads;
 
  private:
+  friend class ClusterDigest;
+
   NodeId node_slot(StringId name);
   void release_if_unused(NodeId row);
   void set_labels(NodeId row, Labels labels);
@@ -239,19 +249,28 @@ class Cluster {
   FlatMap zone_selectors_;
   std::unordered_map<std::string_view, ProgramPtr> programs_;
   std::size_t programs_purge_at_ = 4096;
-  /// What the object itself says where an assumption lies over it.
-  struct AssumedVolume {
-    std::uint64_t assumption = 0;
+  /// What the object itself says, and over it what each assumption says, oldest first: the last one counts, and taking
+  /// one back leaves the others.
+  struct ClaimRef {
     ClaimId claim;
     StringId claim_uid;
   };
-  struct AssumedClaim {
-    std::uint64_t assumption = 0;
-    bool has_selected_node = false;
-    StringId selected_node;
+  struct Selection {
+    bool has_node = false;
+    StringId node;
   };
-  std::unordered_map<std::uint32_t, AssumedVolume> assumed_volumes_;  ///< by VolumeId
-  std::unordered_map<std::uint32_t, AssumedClaim> assumed_claims_;    ///< by ClaimId
+  template <class Said>
+  struct Layers {
+    Said own;
+    std::vector<std::pair<std::uint64_t, Said>> assumed;  ///< by assumption
+    [[nodiscard]] const Said& effective() const { return assumed.empty() ? own : assumed.back().second; }
+    /// Whether the assumption was there.
+    bool forget(std::uint64_t assumption) {
+      return std::erase_if(assumed, [&](const auto& layer) { return layer.first == assumption; }) > 0;
+    }
+  };
+  std::unordered_map<std::uint32_t, Layers<ClaimRef>> assumed_volumes_;  ///< by VolumeId
+  std::unordered_map<std::uint32_t, Layers<Selection>> assumed_claims_;  ///< by ClaimId
   std::uint64_t next_assumption_ = 1;
   std::uint64_t next_profile_ = 1;
   std::uint64_t generation_ = 1;

@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "volsched/batch.hpp"
 #include "volsched/cluster.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/random.hpp"
+#include "volsched/trial.hpp"
 
 namespace volsched {
 
@@ -25,6 +27,12 @@ enum class TieBreak : std::uint8_t {
 struct ExtraScores {
   std::string plugin;
   std::vector<std::int64_t> by_row;
+};
+
+/// Pods that are promised a node: they count there for pods that are not more important.
+struct Promise {
+  NodeId row;
+  std::vector<PodRow> pods;
 };
 
 /// What a cycle came to. The node sets stay readable while no node comes or goes; scores and plans only until the next
@@ -51,11 +59,12 @@ struct Decision {
   std::vector<ExtraScores> extra;
 };
 
-/// Weighted scores of one plugin.
+/// Weighted scores of one plugin: a column, or where only the choice is wanted, classes.
 struct PluginScores {
-  std::string_view plugin;
+  const Plugin* plugin = nullptr;
   std::int32_t weight = 1;
   ScoreColumn column;
+  const RowClasses* classes = nullptr;
 };
 
 /// Why scoring failed: the point and the place there, to tell which of several failures comes first.
@@ -73,12 +82,18 @@ class Engine {
 
   Cluster cluster;
 
-  /// Everything up to the choice. `only` restricts it to these nodes.
+  /// Everything up to the choice. `only` restricts it to these nodes. On promised nodes the pod has to pass the filters
+  /// beside those they are promised to as well.
   Decision decide(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
-                  ProfilePtr profile = default_profile());
-  /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores.
+                  ProfilePtr profile = default_profile(), std::span<const Promise> promises = {});
+  /// The filters alone, then the choice; between the two a caller may narrow `feasible` and add scores. Without reasons
+  /// a decision does not say who refused which node.
   Decision filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only,
-                  ProfilePtr profile = default_profile());
+                  ProfilePtr profile = default_profile(), std::span<const Promise> promises = {},
+                  bool wants_reasons = true);
+  /// What-if questions about a decision's pod on nodes of `within`. Raises Error when the cluster has changed since, or
+  /// the decision failed or was refused for good.
+  [[nodiscard]] std::unique_ptr<Trial> trial(const Decision& decision, const NodeMask& within);
   void choose(Decision& decision);
   /// Take nodes out of a decision as a plugin outside the engine asks. `keep` covers all rows; an empty reason is none.
   void narrow(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason) const;
@@ -96,10 +111,16 @@ class Engine {
   /// What it says at Filter.
   void reject(Decision& decision, const NodeMask& keep, std::string plugin, Code code, std::string reason);
   void fail(Decision& decision, std::string_view plugin, std::string text);
+  /// What the filters say of one node beside the pods it is promised to, where they do not let the pod pass.
+  void refuse_on(Decision& decision, NodeId row, std::string plugin, Refusal refusal);
   /// Nodes that no filter has refused so far.
   [[nodiscard]] const NodeMask& alive(const Decision& decision) const;
   /// Walk the nodes as upstream does. `takes_first`: nobody compares nodes, the first that fits is taken.
   void search(Decision& decision, bool takes_first);
+
+  /// Decide and assume pods of a batch one after the other, `count` from `from` on; the same decisions as one by one.
+  void schedule_many(const PodBatch& batch, const ProfilePtr& profile, std::size_t from, std::size_t count,
+                     BatchOutcome& outcome);
 
   AssumedState assume(const Decision& decision, NodeId row);
   void forget(const AssumedState& state) { cluster.forget(state); }
@@ -107,7 +128,7 @@ class Engine {
   /// Feasible nodes in visiting order.
   [[nodiscard]] std::vector<NodeId> feasible(const Decision& decision);
   /// Per plugin; valid until the engine is used again.
-  std::vector<PluginScores> scores(const Decision& decision, ScoreFailure& failure);
+  std::vector<PluginScores> scores(const Decision& decision, ScoreFailure& failure, bool takes_classes = false);
   /// The same where only the text of a failure matters.
   std::vector<PluginScores> scores(const Decision& decision, std::string& error);
   /// Sum of the scores by row; rows that are not feasible hold anything. Valid until the engine is used again.
@@ -128,8 +149,8 @@ class Engine {
  private:
   /// How far a decision has come.
   struct Progress {
-    std::vector<const Plugin*> skipped;  ///< their filter is not asked
-    std::vector<StringId> names;         ///< what the plugins that narrow agree on; a name need not exist
+    PluginSet skipped;            ///< their filter is not asked
+    std::vector<StringId> names;  ///< what the plugins that narrow agree on; a name need not exist
     NodeMask given;
     NodeMask considered;
     bool is_restricted = false;  ///< to some nodes by the caller: the next search does not start further on
@@ -146,10 +167,18 @@ class Engine {
   Cycle& cycle_of(const Decision& decision);
   /// The cycle a step goes on with.
   [[nodiscard]] Cycle& cycle_under_way(const Decision& decision) const;
+  void keep_promises(Decision& decision, std::span<const Promise> promises);
   bool narrowed(Decision& decision, std::string plugin, std::vector<StringId> names);
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;
   static std::size_t wanted(std::size_t nodes, std::int32_t percentage);
+  /// The failure of a cycle that comes to an invalid one of these scores, the first in visiting order; empty: it comes
+  /// to none.
+  [[nodiscard]] std::string invalid_score(const Decision& decision, std::string_view plugin, const KeptColumn& scores);
   NodeId pick(const Decision& decision, const std::vector<std::int32_t>& totals);
+  /// Whether the choice depends on totals and a rank alone.
+  [[nodiscard]] bool can_rank(const Decision& decision) const;
+  /// The choice by a ranking that is kept; an invalid id when this decision needs the totals themselves.
+  NodeId pick_ranked(const Decision& decision, std::span<const PluginScores> parts);
   NodeId pick_by_rank(const NodeMask& feasible, const std::vector<std::int32_t>& totals,
                       const std::vector<std::uint32_t>& rank) const;
   const std::vector<std::uint32_t>& name_ranks();

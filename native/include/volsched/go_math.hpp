@@ -1,8 +1,16 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 
 namespace volsched {
+
+/// A double cut to an integer as Go does it on amd64: what 64 bits cannot hold becomes the lowest number.
+[[nodiscard]] inline std::int64_t go_int64(double x) {
+  constexpr double kEnd = 0x1p63;
+  return x >= -kEnd && x < kEnd ? static_cast<std::int64_t>(x) : std::numeric_limits<std::int64_t>::min();
+}
 
 /// ln(x) for finite x > 0 as Go computes it: not correctly rounded, and in the last bit different from C libraries for
 /// some arguments. A rounded score can turn on that bit. Source: spec/scheduling.md 8.8.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,11 +81,17 @@ class ImageTable {
   /// Nodes that have it now.
   [[nodiscard]] std::int32_t count(ImageId id) const { return images_[id.index()].count; }
   [[nodiscard]] std::int64_t bytes(ImageId id) const { return images_[id.index()].bytes; }
+  [[nodiscard]] StringId name(ImageId id) const { return images_[id.index()].name; }
   /// The node's copy, nullptr when it has none.
   [[nodiscard]] const Held* held(NodeId row, ImageId id) const;
+  /// All of the node's copies.
+  [[nodiscard]] std::span<const Held> of(NodeId row) const {
+    return row.index() < by_row_.size() ? std::span<const Held>(by_row_[row.index()]) : std::span<const Held>();
+  }
 
  private:
   struct Image {
+    StringId name;
     std::int64_t bytes = 0;
     std::int32_t count = 0;
   };
@@ -100,6 +107,10 @@ class DeclarationTable {
  public:
   void assign(NodeId row, std::vector<StringId> names, std::size_t rows);
   [[nodiscard]] const NodeSet* nodes(StringId name) const;
+  /// What the node declares, as it lists it.
+  [[nodiscard]] std::span<const StringId> of(NodeId row) const {
+    return row.index() < by_row_.size() ? std::span<const StringId>(by_row_[row.index()]) : std::span<const StringId>();
+  }
 
  private:
   FlatMap ids_;
@@ -111,6 +122,7 @@ struct HostPort {
   StringId protocol;
   StringId ip;  ///< 0.0.0.0 = all addresses
   std::uint32_t port = 0;
+  bool operator==(const HostPort&) const = default;
 };
 
 /// Host ports in use, by protocol and port.
@@ -121,14 +133,29 @@ class PortTable {
   void remove(NodeId row, const HostPort& port);
   /// Add to `taken` the nodes on which this port conflicts.
   void add_conflicts(const HostPort& port, NodeMask& taken) const;
+  /// Whether two pods cannot have these ports on one node.
+  [[nodiscard]] bool conflict(const HostPort& left, const HostPort& right) const {
+    return left.protocol == right.protocol && left.port == right.port && meet(left.ip, right.ip);
+  }
   [[nodiscard]] StringId any_ip() const { return any_ip_; }
+  /// Calls visit(NodeId, HostPort, count) for every port in use.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& uses : uses_) {
+      for (const Use& use : uses) visit(use.row, use.port, use.count);
+    }
+  }
 
  private:
   struct Use {
     NodeId row;
-    StringId ip;
+    HostPort port;
     std::uint32_t count = 0;
   };
+  [[nodiscard]] bool meet(StringId left, StringId right) const {
+    return left == right || left == any_ip_ || right == any_ip_;
+  }
+
   StringId any_ip_;
   FlatMap ids_;
   std::vector<std::vector<Use>> uses_;
@@ -144,6 +171,9 @@ struct InlineDisk {
   bool is_read_only = false;
   std::vector<StringId> monitors;  ///< of an RBD image
   bool operator==(const InlineDisk&) const = default;
+
+  /// Whether two pods cannot have these on one node.
+  [[nodiscard]] bool conflicts(const InlineDisk& other) const;
 };
 
 /// Inline disks in use, by kind and name.
@@ -152,6 +182,13 @@ class DiskTable {
   void add(NodeId row, const InlineDisk& disk);
   void remove(NodeId row, const InlineDisk& disk);
   void add_conflicts(const InlineDisk& disk, NodeMask& taken) const;
+  /// Calls visit(NodeId, InlineDisk) for every use.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& uses : uses_) {
+      for (const Use& use : uses) visit(use.row, use.disk);
+    }
+  }
 
  private:
   struct Use {

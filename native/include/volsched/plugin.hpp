@@ -2,14 +2,19 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
+#include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "volsched/cluster.hpp"
+#include "volsched/kept_column.hpp"
 #include "volsched/profile.hpp"
+#include "volsched/ranking.hpp"
 
 namespace volsched {
 
@@ -57,6 +62,43 @@ struct Rejected {
   NodeMask nodes;
 };
 
+/// A node of a trial: its row, and the pods that are thought to be there.
+struct TriedNode {
+  NodeId row;
+  std::vector<const PodRow*> pods;
+};
+
+/// Why a pod does not pass a filter on one node.
+struct Refusal {
+  bool is_failure = false;  ///< the filter could not decide; its one reason is the text
+  Code code = Code::kUnschedulable;
+  std::vector<std::string> reasons;
+
+  static Refusal of(Code code, std::string reason) { return {false, code, {std::move(reason)}}; }
+  static Refusal failure(std::string text) { return {true, Code::kUnschedulable, {std::move(text)}}; }
+};
+
+/// The filter of a plugin that looks at pods, for one node at a time with other pods there than the cluster has. It
+/// starts from what the cycle's PreFilter found, and reads the cluster only while that stands still.
+class PodJudge {
+ public:
+  PodJudge() = default;
+  PodJudge(const PodJudge&) = delete;
+  PodJudge& operator=(const PodJudge&) = delete;
+  virtual ~PodJudge() = default;
+
+  /// Begin with a node as the cluster has it.
+  virtual void enter(NodeId /*row*/) {}
+  /// One pod more (1) or less (-1) on it, as upstream's AddPod and RemovePod count.
+  virtual void count(const PodRow& /*pod*/, std::int32_t /*change*/) {}
+  /// Remember where things are, and go back there once the pods added since are gone: for what one pod less does not
+  /// undo of one pod more.
+  virtual void mark() {}
+  virtual void rewind() {}
+  /// Nothing: the pod passes.
+  [[nodiscard]] virtual std::optional<Refusal> judge(const TriedNode& node) const = 0;
+};
+
 /// What a plugin keeps for the pods of one template.
 class PluginCache {
  public:
@@ -66,12 +108,18 @@ class PluginCache {
   virtual ~PluginCache() = default;
 };
 
+/// A ranking for the pods of a template whose volumes are alike.
+struct KeptRanking {
+  std::uint64_t variant = 0;  ///< see volume_variant
+  Ranking ranking;
+};
+
 /// Everything kept for one template.
 struct ProgramCaches {
   ProgramPtr program;
   std::uint64_t profile = 0;  ///< serial
   std::array<std::unique_ptr<PluginCache>, kPluginCount> of_plugin;
-  std::uint64_t last_used = 0;
+  std::list<KeptRanking> rankings;  ///< most recently used first
 };
 
 /// Columns that live for one cycle, their memory for longer.
@@ -90,10 +138,14 @@ class Scratch {
   std::size_t used_ = 0;
 };
 
-/// Scores of the feasible nodes: one number for all of them, or a column by row.
+/// Scores of the feasible nodes: one number for all of them, or a column by row, which the plugin may keep from pod to
+/// pod.
 struct ScoreColumn {
   const std::int32_t* by_row = nullptr;
   std::int32_t constant = 0;
+  const KeptColumn* kept = nullptr;  ///< set: `by_row` is its data
+
+  [[nodiscard]] static ScoreColumn kept_by(const KeptColumn& column) { return {column.data(), 0, &column}; }
   [[nodiscard]] std::int32_t at(NodeId row) const { return by_row == nullptr ? constant : by_row[row.index()]; }
 };
 
@@ -120,7 +172,7 @@ struct VolumeState {
 struct Cycle {
   /// Nodes on which a filter could not decide.
   struct Failure {
-    std::string plugin;
+    std::string plugin;  ///< empty: the text says who
     NodeMask nodes;
     std::string text;
   };
@@ -146,7 +198,8 @@ struct Cycle {
   const PodInstance& pod;
   ProgramCaches& caches;
   Scratch& scratch;
-  NodeMask alive;  ///< nodes no filter has refused so far
+  NodeMask alive;             ///< nodes no filter has refused so far
+  bool wants_reasons = true;  ///< otherwise who refused which node, and why, is not written down
   std::vector<Rejected> rejected;
   std::vector<Failure> failures;
   VolumeState volume_state;
@@ -155,9 +208,10 @@ struct Cycle {
   bool has_zones = false;                  ///< those selectors have been looked up
 
   /// Refuse the nodes of `nodes` that are alive.
-  void reject(PluginId plugin, const NodeMask& nodes, Code code, std::vector<std::string> reasons);
+  void reject(PluginId plugin, const NodeMask& nodes, Code code, std::initializer_list<std::string_view> reasons);
+  void reject(PluginId plugin, const NodeMask& nodes, Code code, const std::vector<std::string>& reasons);
   /// Refuse all that are alive.
-  void reject_all(PluginId plugin, Code code, std::vector<std::string> reasons);
+  void reject_all(PluginId plugin, Code code, std::initializer_list<std::string_view> reasons);
   /// The cycle fails if it comes to one of these nodes.
   void fail(std::string_view plugin, const NodeMask& nodes, std::string text);
 
@@ -189,6 +243,19 @@ struct PreScoreStatus {
   std::string text;
 };
 
+/// Some of the plugins with a native part.
+class PluginSet {
+ public:
+  void add(PluginId id) { bits_ |= bit(id); }
+  void clear() { bits_ = 0; }
+  [[nodiscard]] bool contains(PluginId id) const { return (bits_ & bit(id)) != 0; }
+
+ private:
+  static_assert(kPluginCount <= 32);
+  [[nodiscard]] static constexpr std::uint32_t bit(PluginId id) { return 1U << static_cast<std::uint32_t>(id); }
+  std::uint32_t bits_ = 0;
+};
+
 class Plugin {
  public:
   Plugin() = default;
@@ -202,10 +269,29 @@ class Plugin {
   virtual void filter(Cycle&) const {}
   /// What the filter refuses before it finds that its pre_filter was left out.
   virtual void filter_unprepared(Cycle&) const {}
+  /// The same two for a trial; nothing where the verdict on a node does not depend on the pods there.
+  [[nodiscard]] virtual std::unique_ptr<PodJudge> judge(Cycle&) const { return nullptr; }
+  [[nodiscard]] virtual std::unique_ptr<PodJudge> judge_unprepared(Cycle&) const { return nullptr; }
   [[nodiscard]] virtual PreScoreStatus pre_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   /// Stands in for pre_score in a profile that leaves it out.
   [[nodiscard]] virtual PreScoreStatus prepare_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   [[nodiscard]] virtual ScoreColumn score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
+  /// For scores that compare nodes with each other: the nodes sorted into classes that score alike, where the plugin
+  /// keeps them for pods like this one. nullptr: only score() knows.
+  [[nodiscard]] virtual const RowClasses* classes(Cycle&) const { return nullptr; }
+  /// The scores of the classes that classes() has just answered, for those that have feasible nodes: as score() would
+  /// have them. `scores` are 0 at first.
+  virtual void score_classes(Cycle&, std::span<const std::uint32_t> /*counts*/,
+                             std::vector<std::int32_t>& /*scores*/) const {}
+};
+
+/// The values of a row as classes have them, where a class is a number: scores are proportional to it.
+struct ValueClasses {
+  RowClasses classes;
+  /// By row.
+  void assign(std::span<const std::int32_t> values);
+  /// The greatest value that a feasible node has.
+  [[nodiscard]] std::int64_t greatest(std::span<const std::uint32_t> counts) const;
 };
 
 /// Every plugin with a native part, by id.
@@ -260,6 +346,9 @@ class CountedColumns {
 
 /// Nodes with a NoSchedule or NoExecute taint that the pod does not tolerate.
 [[nodiscard]] NodeMask untolerated_nodes(const Cluster& cluster, const PodProgram& program);
+/// A number for where the pod's bound volumes and selected nodes let it go: pods of one template with the same number
+/// have about the same nodes to choose from. Only speed depends on it.
+[[nodiscard]] std::uint64_t volume_variant(const Cycle& cycle);
 /// What the pod's claims need on a node that passed VolumeBinding's filter.
 [[nodiscard]] Plan volume_plan(Cycle& cycle, NodeId row);
 

@@ -116,6 +116,7 @@ struct PodInstance {
   StringId node;  ///< spec.nodeName, empty = none
   LabelSetId labels;
   bool is_terminating = false;
+  std::int64_t priority = 0;
   OwnerRef owner;
   std::vector<ClaimUse> claims;  ///< in volume order
 };

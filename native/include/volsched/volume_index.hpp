@@ -11,6 +11,7 @@
 #include "volsched/flat_map.hpp"
 #include "volsched/group_space.hpp"
 #include "volsched/ids.hpp"
+#include "volsched/kept_column.hpp"
 #include "volsched/labels.hpp"
 #include "volsched/selectors.hpp"
 #include "volsched/sorted_ids.hpp"
@@ -75,9 +76,9 @@ struct MatchColumn {
   std::vector<std::uint64_t> known_serial;         ///< by profile: for which serial the rest is valid
   std::vector<VolumeId> picks;                     ///< [profile * shapes + claim]
   std::vector<std::int32_t> profile_score;
-  std::vector<NodeMask> matched;    ///< [claim]: nodes with a volume for it
-  NodeMask any;                     ///< nodes with a volume for some claim
-  std::vector<std::int32_t> score;  ///< by row; 0 where none matched
+  std::vector<NodeMask> matched;  ///< [claim]: nodes with a volume for it
+  NodeMask any;                   ///< nodes with a volume for some claim
+  KeptColumn score;               ///< 0 where none matched
   std::uint64_t cursor = 0;
   std::uint64_t last_used = 0;
 };

@@ -40,6 +40,26 @@ class WorkloadTable {
   /// Namespaces whose labels satisfy the selector.
   [[nodiscard]] std::vector<StringId> namespaces_matching(const Term& selector, const LabelSets& sets,
                                                           const StringPool& strings) const;
+  /// Calls visit(namespace, name, its selector, nullptr for none) for every service.
+  template <class Visit>
+  void for_each_service(Visit&& visit) const {
+    for (const auto& [space, services] : services_) {
+      for (const Service& service : services)
+        visit(StringId(space), service.name, service.has_selector ? &service.selector : nullptr);
+    }
+  }
+  /// Calls visit(kind, namespace, name, selector) for every controller.
+  template <class Visit>
+  void for_each_controller(Visit&& visit) const {
+    for (std::size_t kind = 0; kind < 4; ++kind) {
+      for (const auto& [key, selector] : controllers_[kind]) {
+        visit(static_cast<OwnerKind>(kind), StringId(static_cast<std::uint32_t>(key >> 32)),
+              StringId(static_cast<std::uint32_t>(key)), selector);
+      }
+    }
+  }
+  /// Namespaces there are, with their labels.
+  [[nodiscard]] const std::vector<std::pair<StringId, LabelSetId>>& namespaces() const { return namespaces_; }
   /// Grow with changes of services and controllers, and of namespaces.
   [[nodiscard]] std::uint64_t version() const { return version_; }
   [[nodiscard]] std::uint64_t namespace_version() const { return namespace_version_; }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "volsched/go_math.hpp"
 #include "volsched/plugin.hpp"
 #include "volsched/scoring.hpp"
 
@@ -14,7 +15,7 @@ namespace {
 
 struct BalanceCache final : PluginCache {
   std::uint64_t cursor = 0;
-  std::vector<std::int32_t> score;  ///< by row
+  KeptColumn score;
 };
 
 class NodeResourcesBalancedAllocation final : public Plugin {
@@ -40,19 +41,20 @@ class NodeResourcesBalancedAllocation final : public Plugin {
     BalanceCache& cache = cycle.cache<BalanceCache>(id());
     const ResourceTable& resources = cycle.cluster.resources;
     const std::size_t rows = cycle.cluster.rows();
-    cache.score.resize(rows, 0);
+    cache.score.resize(rows);
     std::optional<CountedColumns> columns;
     if (!cycle.profile.is_default_balance) columns.emplace(columns_of(cycle));
     std::vector<double> before;
     std::vector<double> after;
-    const auto refresh = [&](std::uint32_t row) {
-      cache.score[row] =
-          columns ? score_of(*columns, row, before, after) : score_of(resources, cycle.program.usage, row);
+    const auto score_at = [&](std::uint32_t row) {
+      return columns ? score_of(*columns, row, before, after) : score_of(resources, cycle.program.usage, row);
     };
+    const auto refresh = [&](std::uint32_t row) { cache.score.set(row, score_at(row)); };
     if (!resources.log().replay(cache.cursor, refresh)) {
-      for (std::uint32_t row = 0; row < rows; ++row) refresh(row);
+      cache.score.restart(rows);
+      for (std::uint32_t row = 0; row < rows; ++row) cache.score.write(row, score_at(row));
     }
-    return {cache.score.data(), 0};
+    return ScoreColumn::kept_by(cache.score);
   }
 
  private:
@@ -73,11 +75,16 @@ class NodeResourcesBalancedAllocation final : public Plugin {
       for (const double share : shares) squares = squares + (share - mean) * (share - mean);
       deviation = std::sqrt(squares / count);
     }
-    return static_cast<std::int64_t>((1 - deviation) * 100.0);
+    return go_int64((1 - deviation) * 100.0);
+  }
+
+  /// 75 where nothing changes, more where the use becomes more even.
+  static std::int64_t change(std::int64_t before, std::int64_t after) {
+    return 50 + wrapping_sub(wrapping_add(50, after), before) / 2;
   }
 
   /// Any resources. `before` and `after` only lend their memory.
-  static std::int32_t score_of(const CountedColumns& columns, std::size_t row, std::vector<double>& before,
+  static std::int64_t score_of(const CountedColumns& columns, std::size_t row, std::vector<double>& before,
                                std::vector<double>& after) {
     before.clear();
     after.clear();
@@ -90,7 +97,7 @@ class NodeResourcesBalancedAllocation final : public Plugin {
       before.push_back(share(amounts.used, amounts.offered));
       after.push_back(share(wrapping_add(amounts.used, amounts.asked), amounts.offered));
     }
-    return static_cast<std::int32_t>(50 + (50 + balance(after) - balance(before)) / 2);
+    return change(balance(before), balance(after));
   }
 
   static std::int64_t balance(std::int64_t cpu, std::int64_t cpu_capacity, std::int64_t memory,
@@ -99,10 +106,10 @@ class NodeResourcesBalancedAllocation final : public Plugin {
     const double cpu_share = std::min(1.0, static_cast<double>(cpu) / static_cast<double>(cpu_capacity));
     const double memory_share = std::min(1.0, static_cast<double>(memory) / static_cast<double>(memory_capacity));
     const double deviation = std::abs((cpu_share - memory_share) / 2);
-    return static_cast<std::int64_t>((1 - deviation) * 100.0);
+    return go_int64((1 - deviation) * 100.0);
   }
 
-  static std::int32_t score_of(const ResourceTable& resources, const Usage& usage, std::size_t row) {
+  static std::int64_t score_of(const ResourceTable& resources, const Usage& usage, std::size_t row) {
     const ResourceTable::Column& cpu = resources.column(ResourceTable::kCpu);
     const ResourceTable::Column& memory = resources.column(ResourceTable::kMemory);
     const std::int64_t before =
@@ -110,7 +117,7 @@ class NodeResourcesBalancedAllocation final : public Plugin {
     const std::int64_t after =
         balance(wrapping_add(cpu.requested[row], usage.milli_cpu), cpu.allocatable[row],
                 wrapping_add(memory.requested[row], usage.memory_bytes), memory.allocatable[row]);
-    return static_cast<std::int32_t>(50 + (50 + after - before) / 2);
+    return change(before, after);
   }
 };
 

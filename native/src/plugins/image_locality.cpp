@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <span>
 
+#include "volsched/go_math.hpp"
 #include "volsched/plugin.hpp"
+#include "volsched/scoring.hpp"
 
 namespace volsched {
 
@@ -17,7 +19,7 @@ constexpr std::int64_t kBytesMaxPerImage = 1000 * kMebibyte;
 struct ImageCache final : PluginCache {
   std::uint64_t cursor = 0;
   std::uint64_t node_generation = 0;
-  std::vector<std::int32_t> score;  ///< by row
+  KeptColumn score;
 };
 
 class ImageLocality final : public Plugin {
@@ -38,17 +40,18 @@ class ImageLocality final : public Plugin {
       cache.node_generation = 0;  // what is kept falls behind: all of it is worked out when it is next wanted
       return {};
     }
-    const auto refresh = [&](std::uint32_t row) { cache.score[row] = score_of(cluster, wanted, NodeId(row)); };
     const bool is_current = cache.node_generation == cluster.node_generation();
     cache.node_generation = cluster.node_generation();
     cache.score.resize(cluster.rows());
     const auto refresh_if_current = [&](std::uint32_t row) {
-      if (is_current) refresh(row);
+      if (is_current) cache.score.set(row, score_of(cluster, wanted, NodeId(row)));
     };
     if (!cluster.resources.log().replay(cache.cursor, refresh_if_current) || !is_current) {
-      for (std::uint32_t row = 0; row < cluster.rows(); ++row) refresh(row);
+      cache.score.restart(cluster.rows());
+      for (std::uint32_t row = 0; row < cluster.rows(); ++row)
+        cache.score.write(row, score_of(cluster, wanted, NodeId(row)));
     }
-    return {cache.score.data(), 0};
+    return ScoreColumn::kept_by(cache.score);
   }
 
  private:
@@ -58,7 +61,7 @@ class ImageLocality final : public Plugin {
       const ImageTable::Held* held = image.valid() ? cluster.images.held(row, image) : nullptr;
       if (held == nullptr) continue;
       const double spread = static_cast<double>(held->captured_count) / static_cast<double>(cluster.node_count());
-      sum += static_cast<std::int64_t>(static_cast<double>(cluster.images.bytes(image)) * spread);
+      sum = wrapping_add(sum, go_int64(static_cast<double>(cluster.images.bytes(image)) * spread));
     }
     const std::int64_t most = kBytesMaxPerImage * static_cast<std::int64_t>(wanted.size());
     const std::int64_t bytes = std::clamp(sum, kBytesMin, most);

@@ -14,6 +14,7 @@ struct AffinityCache final : PluginCache {
   std::vector<std::uint64_t> versions;  ///< of the preferred terms' selectors
   std::vector<std::int32_t> raw;        ///< by row: sum of weights
   bool has_any = false;
+  ValueClasses by_raw;  ///< while some node has a sum
 };
 
 class NodeAffinity final : public Plugin {
@@ -67,6 +68,19 @@ class NodeAffinity final : public Plugin {
     return {column.data(), 0};
   }
 
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    const AffinityCache& cache = refreshed(cycle);
+    return cache.has_any && !cache.by_raw.classes.is_crowded() ? &cache.by_raw.classes : nullptr;
+  }
+
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const ValueClasses& by_raw = refreshed(cycle).by_raw;
+    const std::int64_t most = by_raw.greatest(counts);
+    for (std::size_t at = 0; at < scores.size() && most != 0; ++at)
+      scores[at] = static_cast<std::int32_t>(100 * by_raw.classes.signature(at)[0] / most);
+  }
+
  private:
   [[nodiscard]] const AffinityCache& refreshed(Cycle& cycle) const {
     AffinityCache& cache = cycle.cache<AffinityCache>(id());
@@ -88,6 +102,7 @@ class NodeAffinity final : public Plugin {
         cache.has_any = true;
       });
     });
+    if (cache.has_any) cache.by_raw.assign(cache.raw);
     return cache;
   }
 };

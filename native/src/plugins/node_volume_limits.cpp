@@ -11,11 +11,18 @@ namespace volsched {
 
 namespace {
 
+constexpr const char* kFull = "node(s) exceed max volume count";
+
 struct NewVolumes {
   std::vector<VolumeKey> keys;  ///< ascending, each once
   std::string missing_claim;
   std::string error;
 };
+
+void sort_once(std::vector<VolumeKey>& keys) {
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+}
 
 NewVolumes new_volumes(const Cycle& cycle, bool migrated) {
   NewVolumes found;
@@ -38,10 +45,78 @@ NewVolumes new_volumes(const Cycle& cycle, bool migrated) {
       found.keys.push_back({volume.driver, volume.handle});
     }
   }
-  std::sort(found.keys.begin(), found.keys.end());
-  found.keys.erase(std::unique(found.keys.begin(), found.keys.end()), found.keys.end());
+  if (found.keys.size() > 1) sort_once(found.keys);
   return found;
 }
+
+/// Drivers of the pod's volumes that have to be installed where it runs, by name.
+std::vector<DriverId> drivers_to_be_installed(const Cluster& cluster, const NewVolumes& wanted) {
+  std::vector<DriverId> drivers;
+  for (const VolumeKey& key : wanted.keys) {
+    if (cluster.attach.must_be_installed(key.driver) && (drivers.empty() || drivers.back() != key.driver))
+      drivers.push_back(key.driver);
+  }
+  std::sort(drivers.begin(), drivers.end(), [&](DriverId a, DriverId b) {
+    return cluster.strings.view(cluster.attach.driver_name(a)) < cluster.strings.view(cluster.attach.driver_name(b));
+  });
+  return drivers;
+}
+
+std::string not_installed(const Cluster& cluster, DriverId driver) {
+  return cluster.strings.str(cluster.attach.driver_name(driver)) + " CSI driver is not installed on the node";
+}
+
+/// Upstream counts only where some driver has a limit.
+bool has_limit(const Cluster& cluster, NodeId row) {
+  const auto& drivers = cluster.node(row).csi_drivers;
+  return std::any_of(drivers.begin(), drivers.end(),
+                     [&](DriverId driver) { return cluster.attach.limit(row, driver) != AttachTable::kNoLimit; });
+}
+
+/// What is attached is found out anew from the pods that are there: few nodes are asked about, and few pods.
+class LimitsJudge final : public PodJudge {
+ public:
+  explicit LimitsJudge(const Cycle& cycle)
+      : cluster_(cycle.cluster), plain_(new_volumes(cycle, false)), migrated_(new_volumes(cycle, true)) {}
+
+  [[nodiscard]] std::optional<Refusal> judge(const TriedNode& node) const override {
+    const NewVolumes& wanted = cluster_.with_csi_node().test(node.row) ? migrated_ : plain_;
+    if (!wanted.missing_claim.empty()) return Refusal::of(Code::kUnresolvable, wanted.missing_claim);
+    if (!wanted.error.empty()) return Refusal::failure(wanted.error);
+    if (wanted.keys.empty()) return std::nullopt;
+    for (const DriverId driver : drivers_to_be_installed(cluster_, wanted)) {
+      if (!cluster_.attach.installed(driver).test(node.row))
+        return Refusal::of(Code::kUnschedulable, not_installed(cluster_, driver));
+    }
+    if (!has_limit(cluster_, node.row)) return std::nullopt;
+    std::vector<VolumeKey> of_pods;
+    for (const PodRow* pod : node.pods) {
+      if (std::string error = cluster_.add_attached(*pod, of_pods); !error.empty())
+        return Refusal::failure(std::move(error));
+    }
+    sort_once(of_pods);
+    std::vector<VolumeKey> attached = cluster_.attachments_of(node.row);
+    attached.insert(attached.end(), of_pods.begin(), of_pods.end());
+    sort_once(attached);
+    for (std::size_t from = 0; from < wanted.keys.size();) {
+      const DriverId driver = wanted.keys[from].driver;
+      std::int32_t fresh = 0;
+      for (; from < wanted.keys.size() && wanted.keys[from].driver == driver; ++from)
+        fresh += std::binary_search(of_pods.begin(), of_pods.end(), wanted.keys[from]) ? 0 : 1;
+      const std::int32_t limit = cluster_.attach.limit(node.row, driver);
+      if (fresh == 0 || limit == AttachTable::kNoLimit) continue;
+      const auto there =
+          std::count_if(attached.begin(), attached.end(), [&](const VolumeKey& key) { return key.driver == driver; });
+      if (there + fresh > limit) return Refusal::of(Code::kUnschedulable, kFull);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  const Cluster& cluster_;
+  NewVolumes plain_;     ///< where there is no CSINode
+  NewVolumes migrated_;  ///< where there is one
+};
 
 class NodeVolumeLimits final : public Plugin {
  public:
@@ -56,23 +131,23 @@ class NodeVolumeLimits final : public Plugin {
   void filter(Cycle& cycle) const override {
     if (cycle.alive.none()) return;
     Cluster& cluster = cycle.cluster;
-    const NodeMask without_csi_node = cycle.alive - cluster.with_csi_node();
-    if (without_csi_node.any()) {
+    const bool is_everywhere = cycle.alive.is_subset_of(cluster.with_csi_node());
+    if (!is_everywhere) {
       const NewVolumes wanted = new_volumes(cycle, false);
       if (!wanted.missing_claim.empty()) {
         cycle.reject_all(id(), Code::kUnresolvable, {wanted.missing_claim});
         return;
       }
-      refuse_where_missing(cycle, wanted, without_csi_node);
+      refuse_where_missing(cycle, wanted, [&] { return cycle.alive - cluster.with_csi_node(); });
     }
     const NewVolumes wanted = new_volumes(cycle, true);
-    const NodeMask with_csi_node = cycle.alive & cluster.with_csi_node();
+    const auto with_csi_node = [&] { return cycle.alive & cluster.with_csi_node(); };
     if (!wanted.missing_claim.empty()) {
-      cycle.reject(id(), with_csi_node, Code::kUnresolvable, {wanted.missing_claim});
+      cycle.reject(id(), with_csi_node(), Code::kUnresolvable, {wanted.missing_claim});
       return;
     }
     if (!wanted.error.empty()) {
-      cycle.fail(name(), with_csi_node, wanted.error);
+      cycle.fail(name(), with_csi_node(), wanted.error);
       return;
     }
     if (wanted.keys.empty()) return;
@@ -89,36 +164,31 @@ class NodeVolumeLimits final : public Plugin {
     }
   }
 
+  [[nodiscard]] std::unique_ptr<PodJudge> judge(Cycle& cycle) const override {
+    return std::make_unique<LimitsJudge>(cycle);
+  }
+
  private:
-  void refuse_where_missing(Cycle& cycle, const NewVolumes& wanted, const NodeMask& nodes) const {
+  /// `nodes` makes the mask of nodes to look at: mostly no driver has to be installed.
+  template <class Nodes>
+  void refuse_where_missing(Cycle& cycle, const NewVolumes& wanted, const Nodes& nodes) const {
     // of several missing drivers upstream reports any one; here the first by name
-    std::vector<DriverId> drivers;
-    for (const VolumeKey& key : wanted.keys) {
-      if (cycle.cluster.attach.must_be_installed(key.driver) && (drivers.empty() || drivers.back() != key.driver))
-        drivers.push_back(key.driver);
-    }
-    const auto name_of = [&](DriverId driver) {
-      return cycle.cluster.strings.str(cycle.cluster.attach.driver_name(driver));
-    };
-    std::sort(drivers.begin(), drivers.end(), [&](DriverId a, DriverId b) { return name_of(a) < name_of(b); });
+    const std::vector<DriverId> drivers = drivers_to_be_installed(cycle.cluster, wanted);
+    if (drivers.empty()) return;
+    const NodeMask looked_at = nodes();
     for (const DriverId driver : drivers) {
-      cycle.reject(id(), nodes - cycle.cluster.attach.installed(driver), Code::kUnschedulable,
-                   {name_of(driver) + " CSI driver is not installed on the node"});
+      cycle.reject(id(), looked_at - cycle.cluster.attach.installed(driver), Code::kUnschedulable,
+                   {not_installed(cycle.cluster, driver)});
     }
   }
 
   void fail_where_uncountable(Cycle& cycle) const {
-    // Upstream counts only where some driver has a limit.
     const NodeMask suspects = cycle.alive & cycle.cluster.attach_errors();
     suspects.for_each([&](NodeId row) {
-      const NodeRow& node = cycle.cluster.node(row);
-      const bool has_limit = std::any_of(node.csi_drivers.begin(), node.csi_drivers.end(), [&](DriverId driver) {
-        return cycle.cluster.attach.limit(row, driver) != AttachTable::kNoLimit;
-      });
-      if (!has_limit) return;
+      if (!has_limit(cycle.cluster, row)) return;
       NodeMask one(cycle.cluster.rows());
       one.set(row);
-      cycle.fail(name(), one, cycle.cluster.strings.str(node.attach_error));
+      cycle.fail(name(), one, cycle.cluster.strings.str(cycle.cluster.node(row).attach_error));
     });
   }
 
@@ -141,7 +211,7 @@ class NodeVolumeLimits final : public Plugin {
         refused.assign(row, fresh > 0 && attach.exceeds(row, driver, fresh));
       });
     }
-    cycle.reject(id(), refused, Code::kUnschedulable, {"node(s) exceed max volume count"});
+    cycle.reject(id(), refused, Code::kUnschedulable, {kFull});
   }
 };
 

@@ -3,6 +3,8 @@
 // once for each kind of pods. The filter is then a test per domain and set algebra. Source: spec/scheduling.md 8.8.
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <list>
 
@@ -18,6 +20,9 @@ constexpr const char* kMissingLabel = "node(s) didn't match pod topology spread 
 constexpr const char* kHostname = "kubernetes.io/hostname";
 constexpr const char* kZone = "topology.kubernetes.io/zone";
 constexpr std::size_t kSetsMax = 8;
+/// Domains of a key by which nodes are sorted into classes; with more of them every node is looked at.
+constexpr std::size_t kClassDomainsMax = 64;
+constexpr std::size_t kClassColumnsMax = 4;
 
 /// Pods of one constraint by domain.
 struct SpreadColumn {
@@ -38,6 +43,8 @@ struct SpreadSet {
   Term default_selector;    ///< for pods without constraints of their own
   bool require_all = true;  ///< nodes that lack one of the keys do not count
   std::vector<SpreadColumn> columns;
+  RowClasses classes;  ///< of soft constraints: nodes by domain, for the hostname by their own pods; -1 without the key
+  bool has_classes = false;
   std::uint64_t cursor = 0;
   std::uint64_t label_version = 0;
   std::uint64_t taint_version = 0;
@@ -45,7 +52,7 @@ struct SpreadSet {
 };
 
 struct SpreadCache final : PluginCache {
-  std::list<SpreadSet> sets;  ///< most recently used first
+  std::list<std::shared_ptr<SpreadSet>> sets;  ///< most recently used first; a trial may keep one
 };
 
 /// A selector without requirements counts no pods here (though it matches every pod).
@@ -69,6 +76,31 @@ void count(SpreadColumn& column, NodeId row, std::int32_t change) {
   column.on_row[row.index()] += change;
   const std::int32_t domain = column.domain_of_row[row.index()];
   if (domain >= 0 && column.eligible.test(row)) column.counts[static_cast<std::size_t>(domain)] += change;
+}
+
+/// Scoring takes the pods of the node itself where the key is its name.
+bool is_by_node(const Cluster& cluster, const SpreadColumn& column) {
+  return column.constraint.topology_key == cluster.strings.find(kHostname);
+}
+
+void classify(const Cluster& cluster, SpreadSet& set, NodeId row) {
+  std::array<std::int64_t, kClassColumnsMax> signature{};
+  for (std::size_t at = 0; at < set.columns.size(); ++at) {
+    const SpreadColumn& column = set.columns[at];
+    const std::int32_t domain = column.domain_of_row[row.index()];
+    signature[at] = domain >= 0 && is_by_node(cluster, column) ? column.on_row[row.index()] : domain;
+  }
+  set.classes.put(row.value(), {signature.data(), set.columns.size()});
+}
+
+void classify_all(const Cluster& cluster, SpreadSet& set) {
+  set.has_classes = set.mode == SpreadMode::kSoft && set.columns.size() <= kClassColumnsMax &&
+                    std::all_of(set.columns.begin(), set.columns.end(), [&](const SpreadColumn& column) {
+                      return column.pairs.size() <= kClassDomainsMax || is_by_node(cluster, column);
+                    });
+  if (!set.has_classes) return;
+  set.classes.restart(cluster.rows(), set.columns.size());
+  cluster.live().for_each([&](NodeId row) { classify(cluster, set, row); });
 }
 
 void rebuild(Cycle& cycle, SpreadSet& set) {
@@ -114,27 +146,35 @@ void rebuild(Cycle& cycle, SpreadSet& set) {
   }
 }
 
-SpreadSet& refreshed(Cycle& cycle, SpreadSet& set) {
+using SpreadSetPtr = std::shared_ptr<SpreadSet>;
+
+const SpreadSetPtr& refreshed(Cycle& cycle, const SpreadSetPtr& shared) {
   const Cluster& cluster = cycle.cluster;
+  SpreadSet& set = *shared;
   const bool is_current = set.label_version == cluster.labels.version() &&
                           set.taint_version == cluster.taints.version() &&
                           set.node_generation == cluster.node_generation();
   const bool caught_up = cluster.kinds.log().replay(set.cursor, [&](const KindChange& change) {
     if (!is_current) return;
+    bool is_counted = false;
     for (SpreadColumn& column : set.columns) {
-      if (matches_kind(cluster, set, column, change.kind)) count(column, change.row, change.change);
+      if (!matches_kind(cluster, set, column, change.kind)) continue;
+      count(column, change.row, change.change);
+      is_counted = true;
     }
+    if (is_counted && set.has_classes && cluster.live().test(change.row)) classify(cluster, set, change.row);
   });
-  if (is_current && caught_up) return set;
+  if (is_current && caught_up) return shared;
   set.label_version = cluster.labels.version();
   set.taint_version = cluster.taints.version();
   set.node_generation = cluster.node_generation();
   rebuild(cycle, set);
-  return set;
+  classify_all(cluster, set);
+  return shared;
 }
 
 /// The pod's constraints of one mode with their counts; nullptr when there are none.
-SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
+SpreadSetPtr set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
   SpreadCache& cache = cycle.cache<SpreadCache>(id);
   Cluster& cluster = cycle.cluster;
   const bool has_own = !cycle.program.spread.empty();
@@ -151,15 +191,16 @@ SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
         cluster.workloads.default_selector(cycle.pod.space, cluster.label_sets.at(cycle.pod.labels), cycle.pod.owner);
     if (default_selector.empty()) return nullptr;
   }
-  const auto known = std::find_if(cache.sets.begin(), cache.sets.end(), [&](const SpreadSet& set) {
-    return set.mode == mode && set.space == cycle.pod.space && set.default_selector == default_selector;
+  const auto known = std::find_if(cache.sets.begin(), cache.sets.end(), [&](const SpreadSetPtr& set) {
+    return set->mode == mode && set->space == cycle.pod.space && set->default_selector == default_selector;
   });
   if (known != cache.sets.end()) {
     cache.sets.splice(cache.sets.begin(), cache.sets, known);
-    return cache.sets.front().columns.empty() ? nullptr : &refreshed(cycle, cache.sets.front());
+    return cache.sets.front()->columns.empty() ? nullptr : refreshed(cycle, cache.sets.front());
   }
   if (cache.sets.size() >= kSetsMax) cache.sets.pop_back();
-  SpreadSet& made = cache.sets.emplace_front();
+  cache.sets.push_front(std::make_shared<SpreadSet>());
+  SpreadSet& made = *cache.sets.front();
   made.mode = mode;
   made.space = cycle.pod.space;
   made.default_selector = default_selector;
@@ -184,8 +225,95 @@ SpreadSet* set_for(Cycle& cycle, PluginId id, SpreadMode mode) {
       constraint.selector.requirements = default_selector;
     }
   }
-  return made.columns.empty() ? nullptr : &refreshed(cycle, made);
+  return made.columns.empty() ? nullptr : refreshed(cycle, cache.sets.front());
 }
+
+constexpr std::size_t kNoDomain = ~std::size_t{0};
+
+/// The smallest count of a column's domains, for when that of one of them becomes another.
+class FewestPods {
+ public:
+  explicit FewestPods(const SpreadColumn& column) : column_(&column) {
+    for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
+      if (column.is_counted[domain] == 0) continue;
+      if (domains_ == 0 || column.counts[domain] < fewest_) {
+        second_ = domains_ == 0 ? column.counts[domain] : fewest_;
+        fewest_ = column.counts[domain];
+        at_ = domain;
+      } else if (domains_ == 1 || column.counts[domain] < second_) {
+        second_ = column.counts[domain];
+      }
+      ++domains_;
+    }
+  }
+
+  /// What every domain has at least when one has `count`; 0 with fewer domains than the constraint wants.
+  [[nodiscard]] std::int64_t with(std::size_t domain, std::int64_t count) const {
+    if (domains_ < column_->constraint.domains_min) return 0;
+    if (domain == kNoDomain || column_->is_counted[domain] == 0) return fewest_;
+    if (domains_ == 1) return count;
+    return std::min(count, domain == at_ ? second_ : fewest_);
+  }
+
+ private:
+  const SpreadColumn* column_;
+  std::int64_t domains_ = 0;
+  std::int64_t fewest_ = 0;
+  std::int64_t second_ = 0;  ///< the smallest but for the domain at `at_`
+  std::size_t at_ = kNoDomain;
+};
+
+bool matches_labels(const Cluster& cluster, const SpreadConstraint& constraint, LabelSetId labels) {
+  return !constraint.is_nil && constraint.selector.matches(cluster.label_sets.at(labels), cluster.strings);
+}
+
+/// Counts from PreFilter, and what pods that come and go add. Upstream counts the two differently: here a pod on its
+/// way out counts, and a selector without requirements matches every pod.
+class SpreadJudge final : public PodJudge {
+ public:
+  SpreadJudge(const Cycle& cycle, std::shared_ptr<const SpreadSet> set)
+      : cluster_(cycle.cluster), set_(std::move(set)) {
+    for (const SpreadColumn& column : set_->columns) {
+      fewest_.emplace_back(column);
+      is_own_.push_back(matches_labels(cluster_, column.constraint, cycle.pod.labels) ? 1 : 0);
+    }
+    moved_.resize(set_->columns.size());
+  }
+
+  void enter(NodeId row) override {
+    row_ = row;
+    std::fill(moved_.begin(), moved_.end(), 0);
+  }
+
+  void count(const PodRow& pod, std::int32_t change) override {
+    if (pod.instance.space != set_->space) return;
+    for (std::size_t at = 0; at < set_->columns.size(); ++at) {
+      const SpreadColumn& column = set_->columns[at];
+      if (column.eligible.test(row_) && matches_labels(cluster_, column.constraint, pod.instance.labels))
+        moved_[at] += change;
+    }
+  }
+
+  [[nodiscard]] std::optional<Refusal> judge(const TriedNode& node) const override {
+    for (std::size_t at = 0; at < set_->columns.size(); ++at) {
+      const SpreadColumn& column = set_->columns[at];
+      if (column.domain_of_row[node.row.index()] < 0) return Refusal::of(Code::kUnresolvable, kMissingLabel);
+      const auto domain = static_cast<std::size_t>(column.domain_of_row[node.row.index()]);
+      const std::int64_t pods = column.counts[domain] + moved_[at];
+      if (pods + is_own_[at] - fewest_[at].with(domain, pods) > column.constraint.max_skew)
+        return Refusal::of(Code::kUnschedulable, kMismatch);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  const Cluster& cluster_;
+  std::shared_ptr<const SpreadSet> set_;
+  std::vector<FewestPods> fewest_;    ///< by column
+  std::vector<std::int64_t> is_own_;  ///< by column: the pod itself counts
+  std::vector<std::int64_t> moved_;   ///< by column, on this node
+  NodeId row_;
+};
 
 std::string selector_error(const PodProgram& program, SpreadMode mode) {
   for (const SpreadConstraint& constraint : program.spread) {
@@ -214,23 +342,15 @@ class PodTopologySpread final : public Plugin {
   }
 
   void filter(Cycle& cycle) const override {
-    const SpreadSet* set = set_for(cycle, id(), SpreadMode::kHard);
+    const SpreadSetPtr set = set_for(cycle, id(), SpreadMode::kHard);
     if (set == nullptr) return;
     const Cluster& cluster = cycle.cluster;
     for (const SpreadColumn& column : set->columns) {
       const NodeSet* with_key = cluster.labels.with_key(column.constraint.topology_key);
       cycle.reject(id(), with_key == nullptr ? cycle.alive : with_key->outside(cycle.alive), Code::kUnresolvable,
                    {kMissingLabel});
-      std::int64_t domains = 0;
-      std::int64_t fewest = 0;
-      for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
-        if (column.is_counted[domain] == 0) continue;
-        fewest = domains == 0 ? column.counts[domain] : std::min(fewest, column.counts[domain]);
-        ++domains;
-      }
-      if (domains < column.constraint.domains_min) fewest = 0;
-      const bool is_own = !column.constraint.is_nil &&
-                          column.constraint.selector.matches(cluster.label_sets.at(cycle.pod.labels), cluster.strings);
+      const std::int64_t fewest = FewestPods(column).with(kNoDomain, 0);
+      const bool is_own = matches_labels(cluster, column.constraint, cycle.pod.labels);
       NodeMask uneven(cluster.rows());
       for (std::size_t domain = 0; domain < column.pairs.size(); ++domain) {
         if (column.counts[domain] + (is_own ? 1 : 0) - fewest > column.constraint.max_skew)
@@ -238,6 +358,11 @@ class PodTopologySpread final : public Plugin {
       }
       cycle.reject(id(), uneven, Code::kUnschedulable, {kMismatch});
     }
+  }
+
+  [[nodiscard]] std::unique_ptr<PodJudge> judge(Cycle& cycle) const override {
+    SpreadSetPtr set = set_for(cycle, id(), SpreadMode::kHard);
+    return set == nullptr ? nullptr : std::make_unique<SpreadJudge>(cycle, std::move(set));
   }
 
   [[nodiscard]] PreScoreStatus pre_score(Cycle& cycle, const NodeMask&) const override {
@@ -251,7 +376,8 @@ class PodTopologySpread final : public Plugin {
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override {
-    const SpreadSet& set = *set_for(cycle, id(), SpreadMode::kSoft);
+    const SpreadSetPtr shared = set_for(cycle, id(), SpreadMode::kSoft);
+    const SpreadSet& set = *shared;
     const Cluster& cluster = cycle.cluster;
     NodeMask considered = feasible;
     if (set.require_all) {
@@ -260,11 +386,10 @@ class PodTopologySpread final : public Plugin {
         considered = with == nullptr ? NodeMask(cluster.rows()) : with->within(considered);
       }
     }
-    const StringId hostname = cluster.strings.find(kHostname);
     std::vector<double> weights;
     for (const SpreadColumn& column : set.columns) {
       std::size_t size = considered.count();
-      if (column.constraint.topology_key != hostname) {
+      if (!is_by_node(cluster, column)) {
         size = 0;
         NodeMask without = considered;
         for (const PairId pair : column.pairs) {
@@ -290,9 +415,8 @@ class PodTopologySpread final : public Plugin {
         const SpreadColumn& column = set.columns[at];
         const std::int32_t domain = column.domain_of_row[row.index()];
         if (domain < 0) continue;
-        const std::int64_t pods = column.constraint.topology_key == hostname
-                                      ? column.on_row[row.index()]
-                                      : column.counts[static_cast<std::size_t>(domain)];
+        const std::int64_t pods =
+            is_by_node(cluster, column) ? column.on_row[row.index()] : column.counts[static_cast<std::size_t>(domain)];
         total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
       }
       const auto rounded = static_cast<std::int64_t>(std::round(total));
@@ -306,6 +430,69 @@ class PodTopologySpread final : public Plugin {
           highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[row.index()]) / highest);
     });
     return {result.data(), 0};
+  }
+
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    const SpreadSetPtr set = set_for(cycle, id(), SpreadMode::kSoft);
+    return set != nullptr && set->has_classes && !set->classes.is_crowded() ? &set->classes : nullptr;
+  }
+
+  /// score() a class at a time.
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const SpreadSetPtr shared = set_for(cycle, id(), SpreadMode::kSoft);
+    const SpreadSet& set = *shared;
+    const std::size_t width = set.columns.size();
+    std::array<bool, kClassColumnsMax> by_node{};
+    std::array<std::uint64_t, kClassColumnsMax> seen{};  // domains, one bit each
+    std::array<bool, kClassColumnsMax> is_missing{};
+    std::size_t considered = 0;
+    for (std::size_t at = 0; at < width; ++at) by_node[at] = is_by_node(cycle.cluster, set.columns[at]);
+    const auto is_considered = [&](std::size_t id) {
+      const auto signature = set.classes.signature(id);
+      return counts[id] != 0 &&
+             (!set.require_all || std::find(signature.begin(), signature.end(), -1) == signature.end());
+    };
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      considered += counts[id];
+      for (std::size_t at = 0; at < width; ++at) {
+        const std::int64_t value = set.classes.signature(id)[at];
+        if (value < 0) {
+          is_missing[at] = true;
+        } else if (!by_node[at]) {
+          seen[at] |= 1ULL << static_cast<std::uint64_t>(value);
+        }
+      }
+    }
+    std::array<double, kClassColumnsMax> weights{};
+    for (std::size_t at = 0; at < width; ++at) {
+      const std::size_t domains = static_cast<std::size_t>(std::popcount(seen[at])) + (is_missing[at] ? 1 : 0);
+      weights[at] = go_log(static_cast<double>((by_node[at] ? considered : domains) + 2));
+    }
+    std::vector<std::int64_t> raw(counts.size(), 0);
+    std::int64_t lowest = 0;
+    std::int64_t highest = 0;
+    bool is_first = true;
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      double total = 0;
+      for (std::size_t at = 0; at < width; ++at) {
+        const SpreadColumn& column = set.columns[at];
+        const std::int64_t value = set.classes.signature(id)[at];
+        if (value < 0) continue;
+        const std::int64_t pods = by_node[at] ? value : column.counts[static_cast<std::size_t>(value)];
+        total += static_cast<double>(pods) * weights[at] + static_cast<double>(column.constraint.max_skew - 1);
+      }
+      raw[id] = static_cast<std::int64_t>(std::round(total));
+      lowest = is_first ? raw[id] : std::min(lowest, raw[id]);
+      highest = is_first ? raw[id] : std::max(highest, raw[id]);
+      is_first = false;
+    }
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      if (!is_considered(id)) continue;
+      scores[id] = highest == 0 ? 100 : static_cast<std::int32_t>(100 * (highest + lowest - raw[id]) / highest);
+    }
   }
 };
 

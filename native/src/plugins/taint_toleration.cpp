@@ -15,6 +15,7 @@ struct TaintCache final : PluginCache {
   NodeMask untolerated;            ///< nodes with a NoSchedule or NoExecute taint that is not tolerated
   std::vector<std::int32_t> soft;  ///< by row: PreferNoSchedule taints not tolerated
   bool has_soft = false;
+  ValueClasses by_soft;  ///< while some node has one
 };
 
 class TaintToleration final : public Plugin {
@@ -35,6 +36,19 @@ class TaintToleration final : public Plugin {
     std::vector<std::int32_t>& column = cycle.scratch.take(cache.soft.size());
     for (std::size_t row = 0; row < column.size(); ++row) column[row] = 100 - 100 * cache.soft[row] / most;
     return {column.data(), 0};
+  }
+
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+    const TaintCache& cache = refreshed(cycle);
+    return cache.has_soft && !cache.by_soft.classes.is_crowded() ? &cache.by_soft.classes : nullptr;
+  }
+
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override {
+    const ValueClasses& by_soft = refreshed(cycle).by_soft;
+    const std::int64_t most = by_soft.greatest(counts);
+    for (std::size_t at = 0; at < scores.size(); ++at)
+      scores[at] = most == 0 ? 100 : static_cast<std::int32_t>(100 - 100 * by_soft.classes.signature(at)[0] / most);
   }
 
  private:
@@ -65,6 +79,7 @@ class TaintToleration final : public Plugin {
         cache.has_soft = true;
       });
     }
+    if (cache.has_soft) cache.by_soft.assign(cache.soft);
     return cache;
   }
 };

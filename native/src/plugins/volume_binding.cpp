@@ -122,13 +122,21 @@ const PoolColumn* pools_for(Cycle& cycle, ClaimId id) {
                                           cycle.cluster.rows());
 }
 
-/// Refusals of one filter run; a node may be in one of the first two and one of the others.
+/// Refusals of one filter run; a node may be in one of the first two and one of the others. A mask is empty until it
+/// has a member: mostly nobody is refused.
 struct Verdict {
-  explicit Verdict(std::size_t rows) : affinity(rows), missing(rows), bind(rows), storage(rows) {}
   NodeMask affinity;
   NodeMask missing;
   NodeMask bind;
   NodeMask storage;
+
+  static void add(NodeMask& to, const NodeMask& nodes) {
+    if (to.size() != 0) {
+      to |= nodes;
+    } else if (nodes.any()) {
+      to = nodes;
+    }
+  }
 };
 
 class VolumeBinding final : public Plugin {
@@ -145,20 +153,25 @@ class VolumeBinding final : public Plugin {
   }
 
   void filter(Cycle& cycle) const override {
-    Verdict verdict(cycle.cluster.rows());
+    Verdict verdict;
     check_bound(cycle, verdict);
     check_unbound(cycle, verdict);
-    const auto refuse = [&](const NodeMask& nodes, std::vector<std::string> reasons) {
-      cycle.reject(id(), nodes, Code::kUnresolvable, std::move(reasons));
+    const auto refuse = [&](const NodeMask& nodes, std::string_view reason) {
+      if (nodes.size() != 0) cycle.reject(id(), nodes, Code::kUnresolvable, {reason});
     };
-    refuse(verdict.affinity & verdict.bind, {kAffinityReason, kBindReason});
-    refuse(verdict.affinity & verdict.storage, {kAffinityReason, kStorageReason});
-    refuse(verdict.bind & verdict.missing, {kBindReason, kMissingReason});
-    refuse(verdict.storage & verdict.missing, {kStorageReason, kMissingReason});
-    refuse(verdict.affinity, {kAffinityReason});
-    refuse(verdict.bind, {kBindReason});
-    refuse(verdict.storage, {kStorageReason});
-    refuse(verdict.missing, {kMissingReason});
+    const auto refuse_both = [&](const NodeMask& first, const NodeMask& second, std::string_view reason,
+                                 std::string_view other) {
+      if (cycle.wants_reasons && first.size() != 0 && second.size() != 0)
+        cycle.reject(id(), first & second, Code::kUnresolvable, {reason, other});
+    };
+    refuse_both(verdict.affinity, verdict.bind, kAffinityReason, kBindReason);
+    refuse_both(verdict.affinity, verdict.storage, kAffinityReason, kStorageReason);
+    refuse_both(verdict.bind, verdict.missing, kBindReason, kMissingReason);
+    refuse_both(verdict.storage, verdict.missing, kStorageReason, kMissingReason);
+    refuse(verdict.affinity, kAffinityReason);
+    refuse(verdict.bind, kBindReason);
+    refuse(verdict.storage, kStorageReason);
+    refuse(verdict.missing, kMissingReason);
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override;
@@ -246,7 +259,7 @@ class VolumeBinding final : public Plugin {
         }
       }
       const NodeMask unreachable = cluster.unreachable(volume, undecided);
-      verdict.affinity |= unreachable;
+      Verdict::add(verdict.affinity, unreachable);
       undecided -= unreachable;
     }
   }
@@ -260,7 +273,7 @@ class VolumeBinding final : public Plugin {
       NodeMask selected(cluster.rows());
       const NodeId row = cluster.find_node(cluster.claims.at(claim).selected_node);
       if (row.valid() && open.test(row)) selected.set(row);
-      verdict.bind |= open - selected;
+      Verdict::add(verdict.bind, open - selected);
       open = std::move(selected);
     }
     if (open.none()) return;
@@ -297,18 +310,18 @@ class VolumeBinding final : public Plugin {
     const Cluster& cluster = cycle.cluster;
     const StorageClass& storage_class = cluster.classes.at(cluster.claims.at(id).storage_class);
     if (!storage_class.provisions) {
-      verdict.bind |= nodes;
+      Verdict::add(verdict.bind, nodes);
       nodes.clear();
       return;
     }
     const NodeMask forbidden = cluster.selectors.nodes(storage_class.allowed).outside(nodes);
-    verdict.bind |= forbidden;
+    Verdict::add(verdict.bind, forbidden);
     nodes -= forbidden;
-    if (const PoolColumn* pools = pools_for(cycle, id)) {
-      const NodeMask lacking = nodes - pools->enough;
-      verdict.storage |= lacking;
-      nodes -= lacking;
-    }
+    const PoolColumn* pools = pools_for(cycle, id);
+    if (pools == nullptr || nodes.is_subset_of(pools->enough)) return;
+    const NodeMask lacking = nodes - pools->enough;
+    Verdict::add(verdict.storage, lacking);
+    nodes -= lacking;
   }
 };
 
@@ -337,8 +350,8 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
 
 /// A column of scores by the default shape, which is 100 less the percentage used, as the profile's shape has them.
 /// Only for nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
-ScoreColumn reshaped(Cycle& cycle, const std::vector<std::int32_t>& column, const NodeMask& feasible) {
-  if (cycle.profile.is_default_volume_shape) return {column.data(), 0};
+ScoreColumn reshaped(Cycle& cycle, const KeptColumn& column, const NodeMask& feasible) {
+  if (cycle.profile.is_default_volume_shape) return ScoreColumn::kept_by(column);
   std::array<std::int32_t, 101> by_default_score{};
   for (std::int64_t used = 0; used <= 100; ++used) {
     const auto score = static_cast<std::int32_t>(score_on_shape(cycle.profile.volume_shape, used));
@@ -354,12 +367,15 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   VolumeState& state = cycle.volume_state;
   if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return {};
   ensure_columns(cycle);
-  // One column covers every feasible node: it has the scores.
-  if (!state.is_exact && state.annotated.empty()) {
-    const MatchColumn* column = state.matches.front().column;
-    const bool is_only_column = std::all_of(state.matches.begin(), state.matches.end(),
-                                            [&](const auto& match) { return match.column == column; });
-    const bool has_means = !cycle.profile.is_default_volume_shape && state.matches.size() > 1;
+  // One column covers every feasible node, and no other has a volume for one of them: it has the scores, whatever is
+  // provisioned beside.
+  if (!state.is_exact) {
+    const auto has_volume = [&](const auto& match) { return feasible.intersects(nodes_of(match)); };
+    const auto first = std::find_if(state.matches.begin(), state.matches.end(), has_volume);
+    const MatchColumn* column = first == state.matches.end() ? nullptr : first->column;
+    const bool is_only_column = std::all_of(
+        first, state.matches.end(), [&](const auto& match) { return match.column == column || !has_volume(match); });
+    const bool has_means = !cycle.profile.is_default_volume_shape && column != nullptr && column->shapes.size() > 1;
     if (column != nullptr && is_only_column && !has_means && feasible.is_subset_of(column->any))
       return reshaped(cycle, column->score, feasible);
   }
@@ -380,6 +396,20 @@ ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
 }
 
 }  // namespace
+
+std::uint64_t volume_variant(const Cycle& cycle) {
+  const Cluster& cluster = cycle.cluster;
+  std::uint64_t variant = 0;
+  const auto add = [&](std::uint32_t id) { variant = mix64(variant ^ id); };
+  for (const ClaimId claim : cycle.volume_state.bound) {
+    const Volume& volume = cluster.volumes.at(cluster.claims.at(claim).volume);
+    add(volume.affinity.value());
+    add(volume.migrated_affinity.value());
+  }
+  for (const ClaimId claim : cycle.volume_state.annotated) add(cluster.claims.at(claim).selected_node.value());
+  for (const SelectorId selector : cycle.zone_selectors) add(selector.value());
+  return variant;
+}
 
 Plan volume_plan(Cycle& cycle, NodeId row) {
   VolumeState& state = cycle.volume_state;

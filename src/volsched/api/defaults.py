@@ -56,7 +56,7 @@ def _node(node: Node) -> Node:
     if node.status is None:
         return node
     changes = canonical_lists(node.status, "capacity", "allocatable")
-    if node.status.allocatable is None and node.status.capacity is not None:
+    if not node.status.allocatable and node.status.capacity:
         changes["allocatable"] = canonical_list(node.status.capacity)
     return msgspec.structs.replace(node, status=msgspec.structs.replace(node.status, **changes)) if changes else node
 

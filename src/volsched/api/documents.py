@@ -21,6 +21,7 @@ from volsched.api.scalars import TAG, Json, as_json, as_key, resolve, tagged
 from volsched.errors import InputError
 
 DEPTH_MAX: Final = 100  # containers inside one another; Kubernetes' own objects stay below 20
+_TOO_DEEP: Final = f"nested deeper than {DEPTH_MAX} levels"
 ALIASED_VALUES_MAX: Final = 100_000  # values that all aliases of a document together stand for
 TEXT_BYTES_MAX: Final = 512 * 2**20  # one file
 
@@ -131,7 +132,7 @@ def _json_documents(text: str) -> Iterator[Document]:
         except json.JSONDecodeError as error:
             raise TextError(f"invalid JSON: {error.msg}", document=number, line=error.lineno) from None
         except RecursionError:
-            raise TextError(f"nested deeper than {DEPTH_MAX} levels", document=number, line=line) from None
+            raise TextError(_TOO_DEEP, document=number, line=line) from None
         except ValueError as error:
             raise TextError(f"invalid JSON: {str(error).partition(';')[0]}", document=number, line=line) from None
         if "\\ud" in text[at:end].lower():
@@ -229,7 +230,7 @@ class _Builder:
             raise ValueError(f"aliases stand for more than {ALIASED_VALUES_MAX} values; write the document out")
         stack = self._stack
         if len(stack) + found.height > DEPTH_MAX:
-            raise ValueError(f"nested deeper than {DEPTH_MAX} levels")
+            raise ValueError(_TOO_DEEP)
         if stack:
             frame = stack[-1]
             if frame.key is _NO_KEY and type(frame.target) is dict:
@@ -250,7 +251,7 @@ class _Builder:
             if len(stack) == 2 and type(target) is dict and stack[0].key == "items":
                 self.item_lines[len(frame.target)] = _line(event)
             if len(stack) >= DEPTH_MAX:
-                raise ValueError(f"nested deeper than {DEPTH_MAX} levels")
+                raise ValueError(_TOO_DEEP)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(target, None, 0)
         stack.append(_Frame(target, event.anchor, self._count))
@@ -327,9 +328,10 @@ def _yaml_documents(text: str, duplicate: Callable[[str], None] | None) -> Itera
         raise TextError(str(error), document=number, line=_line(event) if event is not None else None) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise TextError(
-            f"invalid YAML: {error.problem or error.context}", document=max(number, 1), line=mark.line + 1 if mark is not None else None
-        ) from None
+        problem = error.problem or error.context or ""
+        # libyaml reads ahead in flow collections, so its own, wider limit may be met before ours
+        message = _TOO_DEEP if "nesting depth" in problem else f"invalid YAML: {problem}"
+        raise TextError(message, document=max(number, 1), line=mark.line + 1 if mark is not None else None) from None
     except yaml.reader.ReaderError as error:
         at = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else None
         raise TextError(f"invalid YAML: {error.reason}", document=max(number, 1), line=at) from None

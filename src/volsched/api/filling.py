@@ -51,9 +51,10 @@ def canonical_only(text: str) -> str:
 
 
 def canonical_list(quantities: ResourceList | None) -> ResourceList | None:
-    """A resource list with every quantity canonical; the same list when they are already."""
+    """A resource list with every quantity canonical; the same list when they are already, and none where it is empty: no empty list is
+    stored."""
     if not quantities:
-        return quantities
+        return None
     for value in quantities.values():
         if canonical(value) != value:
             return {key: canonical(value) for key, value in quantities.items()}

@@ -1,6 +1,7 @@
 """Verdicts on written-down cases: a cluster and a pod, or a cluster and pods one after the other.
 
     {id, objects, pod}              -> what every node says, scores, the best nodes, the message
+    {id, objects, pod, config}      -> the same by a profile of this KubeSchedulerConfiguration, the one that the pod names
     {id, objects, steps: [{claims, pod}]} -> per step the node taken and its volumes; each step's outcome is applied before the next
 
 Cases hold objects as a user submits them: defaults are applied here, validation is not, so that a case may ask what happens with objects an
@@ -9,8 +10,10 @@ API server would have refused. The form is that of the recorded decisions, so th
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,9 +41,12 @@ from volsched.api.edit import labels_of, replace, uid_of, with_annotations, with
 from volsched.api.kinds import Json, Key, Object, key_of, meta
 from volsched.api.manifest import from_manifest
 from volsched.engine.decision import Decision, Rejection, SchedulingEngine
+from volsched.engine.profile import EngineProfile
 from volsched.errors import EngineError, InputError
 from volsched.rules.selectors import IN
 from volsched.rules.volumes import ANN_BIND_COMPLETED, ANN_BOUND_BY_CONTROLLER, bound_to, class_of, requested_storage
+from volsched.scheduler.configuration import read_configuration
+from volsched.scheduler.configuration.profiles import engine_profiles
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PREFILTER_FAILURE: Final = re.compile(r'running PreFilter plugin "([^"]*)": ')
@@ -88,7 +94,11 @@ def _case_of(line: bytes, label: str, number: int) -> dict[str, Json]:
         raise InputError(f"not JSON: {problem}", source=label, line=number) from problem
     if not isinstance(value, dict):
         raise InputError("a case has to be an object with id, objects and pod or steps", source=label, line=number)
-    wanted = ("id", str), ("objects", list), ("steps", list) if "steps" in value else ("pod", dict)
+    wanted = [("id", str), ("objects", list), ("steps", list) if "steps" in value else ("pod", dict)]
+    if value.get("config") is not None:
+        wanted.append(("config", dict))
+        if "steps" in value:
+            raise InputError("a case with steps takes no config", source=label, line=number, path="config")
     for field, kind in wanted:
         if not isinstance(value.get(field), kind):
             shape = {str: "a text", list: "a list", dict: "an object"}[kind]
@@ -113,17 +123,51 @@ def _pod(value: Json, path: str) -> Pod:
 
 
 def verdict(case: Mapping[str, Json], make_engine: Callable[[], SchedulingEngine]) -> dict[str, Json]:
-    """The decision on a case, or the outcomes of its steps. Raises InputError for an object that cannot be decoded."""
+    """The decision on a case, or the outcomes of its steps. Raises InputError for an object that cannot be decoded, and for a configuration
+    that is none or names plugins that are not built in."""
     engine = make_engine()
+    if "steps" in case:
+        steps = Steps(engine, _take_objects(case, engine))
+        return {"id": case["id"], "steps": [steps.take(step, f"steps[{index}]") for index, step in enumerate(case["steps"])]}
+    pod = read_case(case, engine)
+    profile = profile_of(case, pod)
+    # every node is looked at, whatever the configuration says
+    wide = None if profile is None else dataclasses.replace(profile, percentage_of_nodes_to_score=100)
+    return {"id": case["id"], **decision_fields(engine.decide(pod, profile=wide))}
+
+
+def read_case(case: Mapping[str, Json], engine: SchedulingEngine) -> Pod:
+    """Put a case's objects into an engine; answers the pod to decide on. Raises InputError for an object that cannot be decoded."""
+    _take_objects(case, engine)
+    return _pod(case["pod"], "pod")
+
+
+def profile_of(case: Mapping[str, Json], pod: Pod) -> EngineProfile | None:
+    """The profile that the pod names in the case's configuration, None when there is no configuration. Raises InputError."""
+    if case.get("config") is None:
+        return None
+    try:
+        profiles = engine_profiles(read_configuration(json.dumps(case["config"]), warn=_unused))
+    except InputError as problem:
+        where = f"config.{problem.path}" if problem.path else "config"
+        raise InputError(problem.message, path=where) from problem
+    name = (pod.spec.schedulerName if pod.spec else None) or ""
+    if name not in profiles:
+        raise InputError(f"no profile of config has this name; there are {', '.join(profiles)}", path="pod.spec.schedulerName")
+    return profiles[name]
+
+
+def _unused(_text: str) -> None:
+    """Arguments of plugins that take none change no decision."""
+
+
+def _take_objects(case: Mapping[str, Json], engine: SchedulingEngine) -> dict[Key, Object]:
     objects: dict[Key, Object] = {}
     for index, value in enumerate(case["objects"]):
         obj = _object(value, f"objects[{index}]")
         objects[key_of(obj)] = obj
         engine.upsert(obj)
-    if "steps" in case:
-        steps = Steps(engine, objects)
-        return {"id": case["id"], "steps": [steps.take(step, f"steps[{index}]") for index, step in enumerate(case["steps"])]}
-    return {"id": case["id"], **decision_fields(engine.decide(_pod(case["pod"], "pod")))}
+    return objects
 
 
 # One decision -------------------------------------------------------------------------------------------------------------------------

@@ -94,7 +94,8 @@ class Happening(NamedTuple):
 class Cluster:
     """An embedded Kubernetes cluster for storage scheduling.
 
-    state: SQLite file to keep it in, or None for memory. seed: of uids and chance; a state file keeps its own. engine: "native" or
+    state: SQLite file to keep it in, or None for memory. read_only: look at what the file holds now, also while another process runs the
+    cluster; nothing can be written or run. seed: of uids and chance; a state file keeps its own. engine: "native" or
     "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, under `kubelet_root`
     (`{node}` in it becomes the node's name); "instant" sets bound pods running.
     drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
@@ -111,6 +112,7 @@ class Cluster:
         self,
         *,
         state: Path | None = None,
+        read_only: bool = False,
         seed: int | None = None,
         engine: str = "native",
         tie_break: TieBreak = "first",
@@ -125,7 +127,7 @@ class Cluster:
         plugins: Sequence[Any] = (),
     ) -> None:
         self.clock = clock or VirtualClock(START_NS)
-        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state)
+        self.store = Store(clock=self.clock, uids=Uids(seed or 0), path=state, read_only=read_only)
         self.start_ns = self.clock.now_ns()
         self.changed_ns = self.start_ns  # when an object changed last
         self.narrative: list[tuple[int, Happening]] = []
@@ -152,6 +154,8 @@ class Cluster:
         )
         self._begun = False
         self._states: dict[Key, dict[bytes, None]] = {}
+        self._placed = {key_of(pod): bool(pod.spec.nodeName) for pod in self.store.list("Pod").items}
+        self._placed_count = sum(self._placed.values())
 
     def __enter__(self) -> Cluster:
         return self
@@ -252,7 +256,9 @@ class Cluster:
     def progress(self) -> str:
         """One line for a progress display."""
         elapsed = (self.now_ns() - self.start_ns) / 1e9
-        return f"{elapsed:,.1f} s of virtual time, {self.store.resource_version:,} writes, {self.loop.pending:,} callbacks waiting"
+        # numbers only: this is asked from the thread of a display while the cluster works
+        pods = f"{self._placed_count:,} of {len(self._placed):,} pods on nodes"
+        return f"{elapsed:,.1f} s of virtual time, {pods}, {self.store.resource_version:,} writes"
 
     # what a user does
 
@@ -357,6 +363,11 @@ class Cluster:
         return [meta(pod).name or "" for pod in pods if any(name == key.name for _, name, _ in claim_names(pod))]
 
     def _on_change(self, event: WatchEvent) -> None:
+        if event.kind == "Pod":
+            before = self._placed.pop(event.key, False)
+            if event.change is not Change.DELETED:
+                self._placed[event.key] = bool(event.object.spec.nodeName)
+            self._placed_count += self._placed.get(event.key, False) - before
         if is_object_change(event):
             if self._is_news(event):
                 self.loop.changed()

@@ -19,7 +19,7 @@ Source: pkg/scheduler/backend/cache/cache.go, pkg/scheduler/eventhandlers.go; sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ from volsched.api.watch import Change, WatchEvent
 from volsched.cache.assume_cache import AssumeCache, object_key
 from volsched.cache.snapshot import Filtered, Scores, Snapshot
 from volsched.cache.volume_binder import BIND_TIMEOUT_S, PodVolumes, VolumeBinder
-from volsched.engine.decision import Decision, SchedulingEngine, VolumePlan
+from volsched.engine.decision import Decision, SchedulingEngine, Trial, VolumePlan
 from volsched.engine.plugin import CycleState
 from volsched.engine.profile import EngineProfile
 from volsched.errors import EngineError
@@ -356,10 +356,19 @@ class SchedulerCache:
         plugins: Sequence[Any] = (),
         profile: EngineProfile | None = None,
         state: CycleState | None = None,
+        beside: Mapping[str, Sequence[Pod]] | None = None,
     ) -> Decision:
         """One decision over the cluster as it is now; `only` restricts it to these nodes. `plugins`: own plugins (`volsched.engine`), those
-        of the cache unless given. `profile`: likewise. `state`: what plugins remember about this pod."""
-        return self.engine.decide(pod, only=only, plugins=plugins or self._plugins, profile=profile or self._profile, state=state)
+        of the cache unless given. `profile`: likewise. `state`: what plugins remember about this pod. `beside`: by node, pods that are
+        promised it and count there."""
+        return self.engine.decide(
+            pod, only=only, plugins=plugins or self._plugins, profile=profile or self._profile, state=state, beside=beside
+        )
+
+    def trial(self, decision: Decision) -> Trial:
+        """What would be if: questions about the decision's pod with pods taken from a node or promised it. Raises EngineError when the
+        cluster has changed since the decision."""
+        return self.engine.trial(decision, pods_on=self.pods_on)
 
     def filter(
         self, pod: Pod, *, only: Sequence[str] | None = None, plugins: Sequence[Any] = (), profile: EngineProfile | None = None

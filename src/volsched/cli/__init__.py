@@ -16,31 +16,42 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from volsched.cli.help import Group
 from volsched.errors import ApiError, EngineError, VolschedError
 
-# command -> (module of volsched.cli that defines a click command of that name, what the overview says of it)
-COMMANDS: Final = {
-    "apply": ("apply", "Create or change objects, then let the cluster settle."),
-    "bench": ("bench", "Time decide and assume for every pending pod of a file."),
-    "completion": ("completion", "Print the completion script of a shell."),
-    "csi": ("csi", "The fake CSI driver as a process of its own."),
-    "delete": ("apply", "Delete objects, then let the cluster settle."),
-    "demo": ("demo", "Play the main story, driver on a real socket."),
-    "describe": ("get", "Show objects in full, with their events."),
-    "events": ("get", "List events."),
-    "explain": ("explain", "Say why a pod can or cannot run where."),
-    "get": ("get", "Show objects as tables, names, JSON or YAML."),
-    "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
-    "run": ("run", "Load manifests, run until idle, print what happened."),
-    "verdict": ("verdict", "Decide recorded cases."),
+# topic -> command -> (module of volsched.cli that defines a click command of that name, what the overview says of it)
+TOPICS: Final = {
+    "The embedded cluster, kept in a file between calls": {
+        "apply": ("apply", "Create or change objects, then let the cluster settle."),
+        "delete": ("apply", "Delete objects, then let the cluster settle."),
+        "get": ("get", "Show objects as tables, names, JSON or YAML."),
+        "describe": ("get", "Show objects in full, with their events."),
+        "events": ("get", "List events."),
+        "explain": ("explain", "Say why a pod can or cannot run where."),
+        "api-resources": ("resources", "List the types of objects there are."),
+    },
+    "Whole runs": {
+        "run": ("run", "Load manifests, run until idle, print what happened."),
+        "demo": ("demo", "Play the main story, driver on a real socket."),
+        "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
+    },
+    "Decisions alone": {
+        "verdict": ("verdict", "Decide recorded cases."),
+        "bench": ("bench", "Time decide and assume for every pending pod of a file."),
+    },
+    "Others": {
+        "csi": ("csi", "The fake CSI driver as a process of its own."),
+        "completion": ("completion", "Print the completion script of a shell."),
+    },
 }
+COMMANDS: Final = {name: row for commands in TOPICS.values() for name, row in commands.items()}
 _SHORT_WITH_EQUALS: Final = re.compile(r"^(-[A-Za-z])=", re.ASCII)  # -o=json, which kubectl takes and click does not
 INPUT_WRONG: Final = 1
 INTERNAL_ERROR: Final = 3
 INTERRUPTED: Final = 130
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """A group that imports a subcommand's module when it is needed, and turns exceptions into exit codes and one clear line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,12 +61,14 @@ class _Commands(click.Group):
         row = COMMANDS.get(cmd_name)
         if row is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"volsched.cli.{row[0]}_command"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"volsched.cli.{row[0]}_command"), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+        size = max(map(len, COMMANDS))
+        for topic, commands in TOPICS.items():
+            with formatter.section(topic):
+                formatter.write_dl([(name.ljust(size), text) for name, (_, text) in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

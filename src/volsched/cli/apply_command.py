@@ -32,6 +32,7 @@ from volsched.cli.common import (
     state_option,
     warn,
 )
+from volsched.cli.help import Command, examples
 from volsched.cli.opening import existing
 from volsched.cli.output import as_list, resource_name, resource_type, structured
 from volsched.cli.progress import showing
@@ -60,7 +61,15 @@ def _writing(cluster: Cluster, *, keep: bool) -> Iterator[None]:
         pass
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("The objects of a file, of a folder, of standard input", "volsched apply -f cluster.yaml -f manifests/"),
+        ("What would be done", "volsched apply -f pod.yaml --dry-run=server"),
+        ("Write now, let controllers and scheduler act with the next call", "volsched apply -f pod.yaml --no-run"),
+        ("A CSI driver that runs by itself", "volsched apply -f cluster.yaml --csi-endpoint unix:///run/csi.sock"),
+    ),
+)
 @files_option(required=True)
 @namespace_option("Namespace of objects that name none.")
 @state_option
@@ -127,7 +136,15 @@ class _Target(NamedTuple):
     name: str
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("By name; several types at once", "volsched delete pod/web pvc/data"),
+        ("What a file holds", "volsched delete -f pod.yaml"),
+        ("By label, in every namespace", "volsched delete pods -l app=shop -A"),
+        ("A pod whose node is gone", "volsched delete pod web --grace-period=0"),
+    ),
+)
 @click.argument("what", nargs=-1, metavar="[TYPE NAME... | TYPE/NAME...]", shell_complete=complete_kinds)
 @files_option(required=False)
 @selector_option

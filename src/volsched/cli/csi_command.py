@@ -8,18 +8,26 @@ from typing import Final
 import click
 
 from volsched.api.quantity import parse
+from volsched.cli.help import Command, Group, examples
 from volsched.csi.profile import MUTABLE_PARAMETERS, PROFILES
 from volsched.errors import InputError
 
 ATTACH_LIMIT: Final = 64  # by default; a limit is what most real drivers have
 
 
-@click.group()
+@click.group(cls=Group)
 def csi() -> None:
     """The fake CSI driver: real gRPC on a unix socket, real bytes in its volumes."""
 
 
-@csi.command()
+@csi.command(
+    short_help="Serve the driver on a unix socket until SIGTERM.",
+    cls=Command,
+    epilog=examples(
+        ("Two zones, records and bytes kept", "volsched csi serve --endpoint unix:///run/csi.sock --zones a,b --state driver.db"),
+        ("Under a plan of faults", "volsched csi serve --endpoint unix:///run/csi.sock --faults faults.yaml"),
+    ),
+)
 @click.option("--endpoint", required=True, envvar="CSI_ENDPOINT", show_envvar=True, help="unix:///PATH of the socket.")
 @click.option(
     "--state",

@@ -11,6 +11,7 @@ import click
 
 from volsched.cli import terminal
 from volsched.cli.common import engine_option, warn
+from volsched.cli.help import Command, examples
 from volsched.cli.layout import wrapped
 from volsched.errors import InputError
 
@@ -25,7 +26,13 @@ def _shipped() -> Path:
     raise InputError("the example manifests are not installed; give their folder with --story", source=str(packaged))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("With other random bytes and names", "volsched demo --seed 7"),
+        ("With manifests of one's own", "volsched demo --story examples/main-story"),
+    ),
+)
 @click.option("--story", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder of manifests (10-*.yaml … 90-*.yaml).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and of the bytes written.")
 @engine_option

@@ -5,6 +5,7 @@ Kinds of storage and scheduling have rows of their own; every other kind shows i
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +40,11 @@ def _yes(value: object | None) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _time(value: datetime.datetime | None) -> str:
+    """A time as the API writes it."""
+    return "" if value is None else value.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _conditions(status: Any) -> list[str] | Table:
     conditions = (status.conditions if status else None) or ()
     if not conditions:
@@ -61,9 +67,13 @@ def _pod(pod: Any) -> list[Row]:
         f"{container.name}: " + (", ".join(_quantities(container.resources.requests)) if container.resources else NONE)
         for container in [*(spec.initContainers or ()), *(spec.containers or ())]
     ]
+    started: list[Row] = []
+    if status and status.startTime:
+        started = [("Start Time", status.startTime.astimezone(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S +0000"))]
     return [
         ("Priority", _yes(spec.priority or 0)),
         ("Node", spec.nodeName or NONE),
+        *started,
         ("Nominated Node", (status.nominatedNodeName if status else None) or NONE),
         ("Status", pod_status(pod)),
         ("Scheduler", spec.schedulerName or ""),
@@ -76,12 +86,17 @@ def _pod(pod: Any) -> list[Row]:
 
 
 def _toleration(toleration: Any) -> str:
-    head = toleration.key or ""
-    if toleration.operator == "Exists":
-        head += " op=Exists"
-    elif toleration.value is not None:
-        head += f"={toleration.value}"
-    return f"{head}:{toleration.effect}" if toleration.effect else head or "op=Exists"
+    """`key=value:effect op=Exists for 300s`, each part where there is one. Source: kubectl, printTolerationsMultilineWithIndent."""
+    text = toleration.key or ""
+    if toleration.value:
+        text += f"={toleration.value}"
+    if toleration.effect:
+        text += f":{toleration.effect}"
+    if toleration.operator == "Exists" and not toleration.value:
+        text += " op=Exists"
+    if toleration.tolerationSeconds is not None:
+        text += f" for {toleration.tolerationSeconds}s"
+    return text.strip()
 
 
 def _claim(pvc: Any) -> list[Row]:
@@ -116,8 +131,21 @@ def _volume(pv: Any) -> list[Row]:
         ("Capacity", (spec.capacity or {}).get("storage", "")),
         ("Node Affinity", affinity_text(pv)),
         ("Message", (status.message if status else None) or ""),
-        ("Source", [f"Type: {source or 'unknown'}"] + [f"{key}: {value}" for key, value in sorted(detail.items())]),
+        ("Source", [f"Type: {source or 'unknown'}", *_flat(detail)]),
     ]
+
+
+def _flat(detail: Mapping[str, Any]) -> list[str]:
+    """Fields of a source, one a line; a map or a reference has its own entries after its name."""
+    lines = []
+    for key, value in sorted(detail.items()):
+        if isinstance(value, Mapping):
+            lines.append(f"{key}: " + ", ".join(_pairs({name: _yes(item) for name, item in value.items()}, "=")))
+        elif isinstance(value, list):
+            lines.append(f"{key}: " + ", ".join(map(_yes, value)))
+        else:
+            lines.append(f"{key}: {_yes(value)}")
+    return lines
 
 
 _SOURCES: Final = frozenset(
@@ -169,7 +197,7 @@ def _snapshot(vs: Any) -> list[Row]:
         ("Content", (status.boundVolumeSnapshotContentName if status else None) or ""),
         ("Ready To Use", _yes(status.readyToUse if status else None)),
         ("Restore Size", (status.restoreSize if status else None) or ""),
-        ("Creation Time", _yes(status.creationTime if status else None)),
+        ("Creation Time", _time(status.creationTime if status else None)),
         ("Error", (status.error.message if status and status.error else None) or NONE),
     ]
 
@@ -185,10 +213,16 @@ def _content(vsc: Any) -> list[Row]:
         ("Source", f"volume {spec.source.volumeHandle}" if spec.source.volumeHandle else f"snapshot {spec.source.snapshotHandle}"),
         ("Source Volume Mode", spec.sourceVolumeMode or ""),
         ("Snapshot Handle", (status.snapshotHandle if status else None) or ""),
+        ("Creation Time", _nanoseconds(status.creationTime if status else None)),
         ("Ready To Use", _yes(status.readyToUse if status else None)),
         ("Restore Size", _yes(status.restoreSize if status else None)),
         ("Error", (status.error.message if status and status.error else None) or NONE),
     ]
+
+
+def _nanoseconds(value: int | None) -> str:
+    """The time of a content, which is in nanoseconds since the epoch."""
+    return "" if value is None else _time(datetime.datetime.fromtimestamp(value // 10**9, datetime.UTC))
 
 
 def _other(obj: Any) -> list[Row]:

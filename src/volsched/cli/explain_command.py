@@ -13,8 +13,9 @@ from volsched.api.kinds import meta
 from volsched.app.explain import Explainer, Explanation
 from volsched.cache.explain import Candidate, ClaimExplanation, ClaimOnNodes
 from volsched.cli.common import complete_kinds, engine_option, namespace_options, output_option, resources, selector_option, state_option
+from volsched.cli.help import Command, examples
 from volsched.cli.layout import grid, wrapped
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
@@ -27,7 +28,14 @@ NODES_SHOWN: Final = 3
 FITTING_SHOWN: Final = 10
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("Why a pod is pending, or on its node", "volsched explain pod/web"),
+        ("Every pod that waits", "volsched explain pods --pending"),
+        ("One node only", "volsched explain pod web --node worker-1"),
+    ),
+)
 @click.argument("what", nargs=-1, metavar="pod/NAME... | pod NAME... | pods", shell_complete=complete_kinds)
 @click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; repeatable.")
 @click.option("--pending", is_flag=True, help="Of `pods`, only those without a node.")
@@ -58,7 +66,7 @@ def explain(
     for kind, _ in pairs:
         if kind.name != "Pod":
             raise InputError(f"{kind.plural} are not scheduled; explain takes pods (`describe` shows what an object is)")
-    with showing("opening the cluster") as progress, existing(state, engine=engine) as cluster:
+    with showing("opening the cluster") as progress, looked_at(state, engine=engine) as cluster:
         explainer = Explainer(cluster)
         pods = []
         for _, name in pairs:

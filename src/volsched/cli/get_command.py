@@ -16,9 +16,10 @@ from volsched.cli import INPUT_WRONG, said, terminal
 from volsched.cli.columns import event_row
 from volsched.cli.common import complete_kinds, kind_or_fail, namespace_options, output_option, resources, selector_option, state_option
 from volsched.cli.describe import describe as describe_text
+from volsched.cli.help import Command, examples
 from volsched.cli.jsonpath import Template, custom_columns, sorted_by
 from volsched.cli.layout import fits, grid
-from volsched.cli.opening import existing
+from volsched.cli.opening import looked_at
 from volsched.cli.output import as_list, objects_table, resource_name, short_name, structured
 from volsched.errors import InputError, NotFoundError
 
@@ -60,7 +61,16 @@ class _Missing:
             sys.exit(INPUT_WRONG)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("Pods and claims; everything", "volsched get pods,pvc"),
+        ("With more columns, in every namespace", "volsched get pods -o wide -A"),
+        ("One object in full", "volsched get pvc data -o yaml"),
+        ("Values", "volsched get pods -o jsonpath='{.items[*].spec.nodeName}'"),
+        ("Columns of one's own", "volsched get pv -o custom-columns=NAME:.metadata.name,SIZE:.spec.capacity.storage"),
+    ),
+)
 @click.argument("what", nargs=-1, metavar="TYPE[,TYPE] [NAME...] | TYPE/NAME... | all", shell_complete=complete_kinds)
 @selector_option
 @click.option("--field-selector", help="Field selector: metadata.name=x, spec.nodeName=n, status.phase!=Bound.")
@@ -90,13 +100,13 @@ def get(
     all_namespaces: bool,
     state: Path,
 ) -> None:
-    """Show objects as tables, names, JSON or YAML."""
+    """Show objects as tables, names, JSON or YAML. `volsched api-resources` lists the types."""
     pairs = [(kind_or_fail(kind), None) for kind in ALL] if what == ("all",) else resources(what, also=" or all")
     named = any(name is not None for _, name in pairs)
     if named and (selector or field_selector):
         raise click.UsageError("names cannot be given together with a selector")
     missing = _Missing()
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         groups: dict[str, list[Any]] = {}
         for kind, name in pairs:
             if name is None:
@@ -161,7 +171,13 @@ def _print_tables(
     print("\n\n".join(tables))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("A pod and its events", "volsched describe pod web"),
+        ("All claims of an application", "volsched describe pvc -l app=shop"),
+    ),
+)
 @click.argument("what", nargs=-1, metavar="TYPE [NAME_PREFIX...] | TYPE/NAME...", shell_complete=complete_kinds)
 @selector_option
 @namespace_options
@@ -170,7 +186,7 @@ def describe(what: tuple[str, ...], selector: str | None, namespace: str, all_na
     """Show one or more objects in full, with their events. A name that no object has stands for all whose names begin so."""
     pairs = resources(what)
     missing = _Missing()
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         texts = []
         for kind, name in pairs:
             scope = None if all_namespaces or not kind.namespaced else namespace
@@ -189,7 +205,13 @@ def describe(what: tuple[str, ...], selector: str | None, namespace: str, all_na
     missing.tell()
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("What went wrong", "volsched events --types=Warning"),
+        ("What happened to one object", "volsched events --for pod/web"),
+    ),
+)
 @click.option("--for", "regarding", metavar="TYPE/NAME", help="Only events of this object.")
 @click.option("--types", help="Only these, comma separated: Normal, Warning.")
 @click.option("--no-headers", is_flag=True, help="Leave the titles out.")
@@ -201,7 +223,7 @@ def events(
 ) -> None:
     """List events, oldest first."""
     wanted = _types(types)
-    with existing(state) as cluster:
+    with looked_at(state) as cluster:
         if regarding is not None:
             pairs = resources((regarding,))
             kind, name = pairs[0]

@@ -10,10 +10,16 @@ import click
 from volsched.app.rehearse import read_story
 from volsched.app.rehearse import rehearse as play
 from volsched.cli.common import engine_option
+from volsched.cli.help import Command, examples
 from volsched.cli.progress import showing
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("The outcome of a story", "volsched rehearse story.json"),
+    ),
+)
 @click.argument("story", type=click.Path(path_type=Path))
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of uids and chance.")
 @engine_option

@@ -16,6 +16,7 @@ from volsched.app.external import kubelet_root
 from volsched.app.workqueue import NS
 from volsched.cli import terminal
 from volsched.cli.common import endpoint_option, engine_option, files_option, loaded, output_option, tie_break_option
+from volsched.cli.help import Command, examples
 from volsched.cli.layout import fits, grid, wrapped
 from volsched.cli.output import objects_table, short_name, structured
 from volsched.cli.progress import showing
@@ -33,11 +34,18 @@ def duration_ns(text: str) -> int:
         return round(float(text) * NS)
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise click.BadParameter(f'"{text}" is no duration: 90s, 1h30m, 250ms or a number of seconds')
+        raise click.BadParameter(f'"{text}" is no duration: 90s, 1h30m, 250ms or a number of seconds', param_hint="--until")
     return sum(round(float(number) * _UNIT_NS[unit]) for number, unit in parts)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("A folder of manifests", "volsched run -f examples/zonal-dynamic"),
+        ("The first ten minutes, as data", "volsched run -f cluster.yaml --until 10m -o json"),
+        ("Keep the cluster, to go on with it", "volsched run -f cluster.yaml --state incident.db"),
+    ),
+)
 @files_option(required=True)
 @click.option("--until", metavar="T", help="Stop at this virtual time since the start (90s, 1h30m), idle or not.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the cluster in this SQLite file (must not exist yet).")

@@ -13,13 +13,20 @@ from volsched.app.cases import read_numbered
 from volsched.app.cases import verdict as decide
 from volsched.app.engines import make_engine
 from volsched.cli.common import STANDARD_INPUT, engine_option
+from volsched.cli.help import Command, examples
 from volsched.cli.progress import showing
 from volsched.errors import InputError
 
 _DASH: Final = Path("-")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        ("Recorded cases", "volsched verdict cases.jsonl.gz"),
+        ("With the plain Python twin", "volsched verdict --engine reference cases.jsonl"),
+    ),
+)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True))
 @engine_option
 def verdict(files: tuple[Path, ...], engine: str) -> None:

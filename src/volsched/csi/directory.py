@@ -40,6 +40,8 @@ class DirectoryData:
             for part in ("volumes", "snapshots", "making"):
                 (self._root / part).mkdir(parents=True, exist_ok=True)
             self._root.chmod(0o700)
+            self._sync(self._root)
+            self._sync(self._root.parent)
         except OSError as error:
             raise InputError(f"volume data cannot be kept in {root}: {error.strerror}") from error
 

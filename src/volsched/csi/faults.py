@@ -188,6 +188,21 @@ class FaultyDriver:
         with self._lock:
             return {kind: sum(tally.kinds[kind] for tally in self._tallies.values()) for kind in Kind}
 
+    @property
+    def counted(self) -> dict[str, tuple[int, int]]:
+        """By fault, how many calls it has selected and how often it fired: for a driver that goes on with the plan of one that died."""
+        with self._lock:
+            return {name: (tally.calls, tally.fired) for name, tally in self._tallies.items()}
+
+    def set_plan(self, plan: FaultPlan, *, counted: Mapping[str, tuple[int, int]] | None = None) -> None:
+        """From now on these faults, for calls that begin from now on. Those of a name that is known go on counting where they were, the
+        others begin at `counted`, else at nothing. The seed stays what it was."""
+        with self._lock:
+            for fault in plan.faults:
+                calls, fired = (counted or {}).get(fault.name, (0, 0))
+                self._tallies.setdefault(fault.name, _Tally(calls, fired))
+            self._plan = plan
+
     def close(self) -> None:
         """End all waiting; calls that still wait are UNAVAILABLE."""
         self._closed.set()

@@ -32,7 +32,7 @@ from volsched.csi.directory import DirectoryData
 from volsched.csi.endpoint import claim, socket_path
 from volsched.csi.fault_file import load_plan
 from volsched.csi.faults import FaultPlan, FaultyDriver
-from volsched.csi.state import SqliteJournal
+from volsched.csi.journal import SqliteJournal
 from volsched.csi.wire import CODECS
 from volsched.env.chance import Chance
 from volsched.env.clock import RealClock

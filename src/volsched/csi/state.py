@@ -14,9 +14,7 @@ of creation, and the indexes (by name, snapshots of a volume, bytes per segment)
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -387,76 +385,3 @@ class Change:
 def segment_key(segments: Mapping[str, str]) -> SegmentKey:
     """Segments as a dictionary key."""
     return tuple(sorted(segments.items()))
-
-
-class SqliteJournal:
-    """Rows in one SQLite file, held by one process, each write synced to disk before it returns."""
-
-    VERSION: ClassVar[int] = 1
-    APPLICATION: ClassVar[int] = 0x76636373  # "vccs"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            # The server's worker threads take turns under the backend's lock, so the connection may change threads.
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise self._wrap(error) from error
-        try:
-            self._open()
-        except BaseException as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise self._wrap(error) from error
-            raise
-
-    def _open(self) -> None:
-        run = self._connection.execute
-        # Exclusive: a second process is refused instead of overwriting; WAL with FULL: a commit is one append and one fsync.
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("BEGIN EXCLUSIVE")
-        application = run("PRAGMA application_id").fetchone()[0]
-        version = run("PRAGMA user_version").fetchone()[0]
-        tables = [row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if application != self.APPLICATION and (application or version or tables):
-            raise StateError(f"{self._path}: not the state of a CSI driver; name another file")
-        if application and version != self.VERSION:
-            raise StateError(f"{self._path}: driver state of version {version}, this program reads version {self.VERSION}")
-        if not application:
-            run("CREATE TABLE record (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID")
-            run(f"PRAGMA application_id = {self.APPLICATION}")
-            run(f"PRAGMA user_version = {self.VERSION}")
-        run("COMMIT")
-
-    def read(self) -> list[Row]:
-        try:
-            return [Row(*row) for row in self._connection.execute("SELECT kind, key, body FROM record")]
-        except sqlite3.Error as error:
-            raise self._wrap(error) from error
-
-    def write(self, puts: Sequence[Row], drops: Sequence[tuple[str, str]]) -> None:
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany("DELETE FROM record WHERE kind = ? AND key = ?", drops)
-                connection.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", puts)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise self._wrap(error) from error
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _wrap(self, error: sqlite3.Error) -> StateError:
-        text = str(error)
-        if "locked" in text:
-            return StateError(f"{self._path}: in use by another process; stop it or name another file")
-        if "not a database" in text or "malformed" in text:
-            return StateError(f"{self._path}: not a SQLite file, or damaged ({text})")
-        return StateError(f"{self._path}: {text}")

@@ -5,6 +5,7 @@
     decision = engine.decide(pod)        # one native call: filters, scores, choice
     assumption = engine.assume(decision) # count it before the API server knows
     engine.forget(assumption)            # and take that back, exactly
+    engine.trial(decision)               # what if some pods of a node were gone, or others there?
 
 `decision`: the protocols both engines implement.  `native`: Engine.  `plugin`: plugins of one's own, over arrays.
 `rows`: objects as packed rows; `_rows` its compiled twin; `_core` the native module.  `reference`: the plain Python twin.
@@ -21,11 +22,14 @@ from volsched.engine.decision import (
     UNSCHEDULABLE,
     Assumption,
     Decision,
+    Emptied,
+    Eviction,
     Provisioning,
     Rejection,
     SchedulingEngine,
     StaticBinding,
     TieBreak,
+    Trial,
     VolumePlan,
 )
 
@@ -49,7 +53,9 @@ __all__ = [
     "Assumption",
     "CycleView",
     "Decision",
+    "Emptied",
     "Engine",
+    "Eviction",
     "FilterResult",
     "PerNodePlugin",
     "Provisioning",
@@ -57,6 +63,7 @@ __all__ = [
     "SchedulingEngine",
     "StaticBinding",
     "TieBreak",
+    "Trial",
     "Verdict",
     "VolumePlan",
 ]

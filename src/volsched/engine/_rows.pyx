@@ -589,6 +589,7 @@ def instance_row(pod):
     to.text(spec.nodeName)
     to.labels(metadata.labels)
     to.flag(metadata.deletionTimestamp is not None)
+    to.i64(spec.priority or 0)
     owners = metadata.ownerReferences
     if owners:
         writer = rows.Writer()

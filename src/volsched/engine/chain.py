@@ -13,18 +13,19 @@ Source: pkg/scheduler/framework/runtime/framework.go (RunPreFilterPlugins … Ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from lightkube.models.core_v1 import Pod
 from numpy.typing import NDArray
 
 from volsched.engine.plugin import SCORE_MAX, BoolArray, CycleView, IntArray, PreFilterAnswer, Verdict
-from volsched.engine.profile import BUILT_IN, EngineProfile
+from volsched.engine.profile import BUILT_IN, WEIGHTS_MAX, EngineProfile
 from volsched.errors import EngineError, PluginError
 
 # The methods by which an own plugin takes part in an engine's work.
 ENGINE_METHODS: Final = ("pre_filter", "filter", "pre_score", "score")
+TOTAL_MAX: Final = 1_000_000_000  # in amount, of scores that are taken as they are: totals are 32-bit integers
 _PASS: Final = PreFilterAnswer()
 _SKIP: Final = PreFilterAnswer(skip=True)
 
@@ -63,8 +64,8 @@ def has_engine_part(plugin: object) -> bool:
 
 
 def arrange(profile: EngineProfile, plugins: Sequence[Any]) -> Arrangement:
-    """Raises EngineError when two plugins have one name, one has the name of a built-in, or the profile names one that is not there or has
-    no method for the point."""
+    """Raises EngineError when two plugins have one name, one has the name of a built-in, the weights add up to too much, or the profile
+    names a plugin that is not there or has no method for the point."""
     own: dict[str, Any] = {}
     for plugin in plugins:
         name = str(plugin.name)
@@ -92,12 +93,15 @@ def arrange(profile: EngineProfile, plugins: Sequence[Any]) -> Arrangement:
         return tuple(made)
 
     filters = steps("Filter", "filter", [(name, 0) for name in profile.filters])
+    scores = steps("Score", "score", [(item.name, item.weight) for item in profile.scores])
+    if sum(step.weight for step in scores) > WEIGHTS_MAX:
+        raise EngineError(f"the weights of the plugins that score add up to more than {WEIGHTS_MAX}")
     return Arrangement(
         steps("PreFilter", "pre_filter", [(name, 0) for name in profile.pre_filters]),
         tuple(step for step in filters if not getattr(step.own, "late_filter", False)),
         tuple(step for step in filters if getattr(step.own, "late_filter", False)),
         steps("PreScore", "pre_score", [(name, 0) for name in profile.pre_scores]),
-        steps("Score", "score", [(item.name, item.weight) for item in profile.scores]),
+        scores,
     )
 
 
@@ -139,6 +143,18 @@ def ask_filter(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> list
     return [item._replace(keep=_checked(item.keep, np.bool_, len(cycle.node_names), what)) for item in verdicts]
 
 
+def ask_follow(step: Step, method: Literal["add_pod", "remove_pod"], cycle: CycleView, pod: Pod, other: Pod, node: int) -> None:
+    """Let the plugin adjust its state to a pod more or less, if it can. Raises PluginError with the whole text."""
+    follow = getattr(step.own, method, None)
+    if follow is None:
+        return
+    try:
+        follow(cycle, pod, other, node)
+    except PluginError as failure:
+        point = "AddPod" if method == "add_pod" else "RemovePod"
+        raise PluginError(f'running {point} on PreFilter plugin "{step.name}": {failure}') from failure
+
+
 def ask_pre_score(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> bool:
     """Whether the plugin wants to score. Raises PluginError."""
     assert step.own is not None
@@ -148,7 +164,7 @@ def ask_pre_score(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> b
 def ask_scores(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> IntArray:
     """The plugin's scores, normalised, before they are weighted. Raises PluginError with the cycle's whole text.
 
-    Scores outside 0..100 fail the cycle, except those of a plugin with `score_max = None`, which are taken as they are.
+    Scores outside 0..100 fail the cycle, except those of a plugin with `score_max = None`, which are taken as they are up to TOTAL_MAX.
     """
     plugin = step.own
     assert plugin is not None
@@ -164,6 +180,8 @@ def ask_scores(step: Step, cycle: CycleView, pod: Pod, nodes: BoolArray) -> IntA
         except PluginError as failure:
             raise PluginError(f'running Normalize on Score plugins: plugin "{step.name}" failed with: {failure}') from failure
     if getattr(plugin, "score_max", SCORE_MAX) is None:
+        if (sealed & (np.abs(scores) * step.weight > TOTAL_MAX)).any():
+            raise PluginError(f"the scores of {step.name} exceed {TOTAL_MAX} in amount")
         return scores
     wrong = np.flatnonzero(sealed & ((scores < 0) | (scores > SCORE_MAX)))
     if wrong.size:

@@ -3,36 +3,29 @@
     object ──_rows──> packed row ──_core──> columns        pod ──_rows──> program row + instance row ──_core──> Decision
 
 Encoding walks the object once; everything after that is native, and the interpreter is free while a decision is made. Node names, dicts and
-tuples are built only when a Decision is read. With plugins of one's own (`volsched.engine.plugin`) the native plugins are called one by one and
-the others run between them, where the profile has them.
+tuples are built only when a Decision is read. With plugins of one's own (`volsched.engine.plugin`) the native plugins are called one by one
+and the others run between them, where the profile has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lightkube.models.core_v1 import Pod
 
 from volsched.api.kinds import Object, key_of
 from volsched.engine import _core, _rows
 from volsched.engine import decision as protocol
-from volsched.engine.decision import Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
+from volsched.engine.batch import BatchResult, PodBatch
 from volsched.engine.chain import Arrangement, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores
+from volsched.engine.decision import Rejection, TieBreak, VolumePlan
+from volsched.engine.native_trial import MixedTrial, NativeTrial, promised_rows
 from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView, IntArray
 from volsched.engine.profile import DEFAULT_PROFILE, EngineProfile
 from volsched.engine.profile_row import profile_row
 from volsched.errors import EngineError, PluginError
 from volsched.rules.volumes import pod_terminated
-
-_NO_PLAN: Final = VolumePlan((), ())
-
-
-def _plan(built: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str | None], ...]]) -> VolumePlan:
-    bind, provision = built
-    if not bind and not provision:
-        return _NO_PLAN
-    return VolumePlan(tuple(map(StaticBinding._make, bind)), tuple(map(Provisioning._make, provision)))
 
 
 class FilterResult(NamedTuple):
@@ -44,14 +37,23 @@ class FilterResult(NamedTuple):
     prefilter: Rejection | None
 
 
+class Mixed(NamedTuple):
+    """What own plugins leave for a trial. `skipped`: those whose filter is not asked."""
+
+    cycle: CycleView
+    arrangement: Arrangement
+    skipped: frozenset[str]
+
+
 class NativeDecision:
     """A decision of the native engine; see `volsched.engine.decision.Decision`."""
 
-    __slots__ = ("_core", "_pod", "_unscored")
+    __slots__ = ("_core", "_mixed", "_pod", "_unscored")
 
-    def __init__(self, core: _core.Decision, pod: Pod, unscored: str | None = None) -> None:
+    def __init__(self, core: _core.Decision, pod: Pod, mixed: Mixed | None = None, unscored: str | None = None) -> None:
         self._core = core
         self._pod = pod
+        self._mixed = mixed
         self._unscored = unscored  # why an own plugin could not score
 
     @property
@@ -104,7 +106,7 @@ class NativeDecision:
         return self._core.best()
 
     def volumes(self, node: str) -> VolumePlan:
-        return _plan(self._core.volumes(node))
+        return VolumePlan.of(self._core.volumes(node))
 
     def message(self) -> str:
         return self._core.message()
@@ -141,15 +143,21 @@ class NativeAssumption:
 
     @property
     def volumes(self) -> VolumePlan:
-        return _plan(self._core.plan)
+        return VolumePlan.of(self._core.plan)
 
 
 def _searched(
-    search: _core.Search, cycle: CycleView, pod: Pod, profile: EngineProfile, arrangement: Arrangement
+    search: _core.Search,
+    cycle: CycleView,
+    pod: Pod,
+    profile: EngineProfile,
+    *,
+    arrangement: Arrangement,
+    skipped: set[str],
+    keep_promises: Callable[[], None],
 ) -> _core.Decision:
-    """PreFilter and Filter with own plugins between the native ones."""
+    """PreFilter and Filter with own plugins between the native ones. Fills `skipped`."""
     error: str | None = None
-    skipped: set[str] = set()
     go_on = bool(cycle.node_names)
     for place, step in enumerate(arrangement.pre_filters if go_on else ()):
         if step.own is None:
@@ -173,6 +181,7 @@ def _searched(
         if error is not None:
             decision.fail(error)
         return decision
+    keep_promises()
     places = {name: place for place, name in enumerate(profile.filters)}
     for step in arrangement.filters:
         if step.own is None:
@@ -249,7 +258,7 @@ class Engine:
         profile: EngineProfile | None = None,
     ) -> None:
         self._profile = profile or DEFAULT_PROFILE
-        self._compiled: list[tuple[EngineProfile, _core.Profile]] = []
+        self._compiled = [(DEFAULT_PROFILE, _core.default_profile())]
         self._adopt(_core.Engine(tie_break, seed, percentage_of_nodes_to_score))
 
     def _adopt(self, core: _core.Engine) -> None:
@@ -319,29 +328,55 @@ class Engine:
         plugins: Sequence[ArrayPlugin] = (),
         profile: EngineProfile | None = None,
         state: CycleState | None = None,
+        beside: Mapping[str, Sequence[Pod]] | None = None,
     ) -> NativeDecision:
         """Run a profile, and the `plugins` in it, for a pending pod; see `SchedulingEngine.decide`."""
         used = profile or self._profile
         program, instance = _rows.program_row(pod), _rows.instance_row(pod)
         restricted = None if only is None else list(only)
         if not plugins and not used.names_own:
+            if beside:
+                return NativeDecision(self._core.decide(program, instance, restricted, self._handle(used), promised_rows(beside)), pod)
             return NativeDecision(self._core.decide(program, instance, restricted, self._handle(used)), pod)
         arrangement = arrange(used, plugins)
         search = _core.Search(self._core, program, instance, restricted, self._handle(used))
         cycle = CycleView(self._core, search, state)
-        decision = _searched(search, cycle, pod, used, arrangement)
-        unscored = _chosen(decision, cycle, pod, arrangement)
-        return NativeDecision(decision, pod, unscored)
+        skipped: set[str] = set()
 
-    def _handle(self, profile: EngineProfile) -> _core.Profile | None:
-        """The profile as the native engine knows it, None for the default one. Compiled when it is first met."""
-        if profile is DEFAULT_PROFILE:
-            return None
+        def keep_promises() -> None:
+            known = frozenset(cycle.node_names)
+            promised = [(node, pods) for node, pods in (beside or {}).items() if pods and node in known]
+            if not promised:
+                return
+            trial = MixedTrial(self._core, search.trial(), cycle, pod, arrangement=arrangement, skipped=frozenset(skipped))
+            for node, pods in promised:
+                plugin, verdict = trial.beside(node, pods)
+                if isinstance(verdict, str):
+                    search.fail_on(node, verdict)
+                elif verdict is not None:
+                    search.refuse_on(node, plugin, verdict.reasons, verdict.code == protocol.UNSCHEDULABLE)
+
+        decision = _searched(search, cycle, pod, used, arrangement=arrangement, skipped=skipped, keep_promises=keep_promises)
+        unscored = _chosen(decision, cycle, pod, arrangement)
+        return NativeDecision(decision, pod, Mixed(cycle, arrangement, frozenset(skipped)), unscored)
+
+    def trial(self, decision: protocol.Decision, *, pods_on: Callable[[str], Sequence[Pod]] | None = None) -> protocol.Trial:
+        """What-if questions about a decision's pod; see `SchedulingEngine.trial`."""
+        if not isinstance(decision, NativeDecision):
+            raise EngineError(f"a decision of the native engine is needed, not {type(decision).__name__}")
+        trial = _core.Trial(self._core, decision._core)
+        mixed = decision._mixed
+        if mixed is None:
+            return NativeTrial(trial)
+        return MixedTrial(
+            self._core, trial, mixed.cycle, decision.pod, arrangement=mixed.arrangement, skipped=mixed.skipped, pods_on=pods_on
+        )
+
+    def _handle(self, profile: EngineProfile) -> _core.Profile:
+        """The profile as the native engine knows it. Compiled when it is first met."""
         for known, handle in self._compiled:
             if known is profile:
                 return handle
-        if profile == DEFAULT_PROFILE:
-            return None
         for known, handle in self._compiled:
             if known == profile:
                 return handle
@@ -367,6 +402,21 @@ class Engine:
         """int64, (nodes,), in the order of `node_names()`: the total score of each feasible node, -1 for the others."""
         return self._filtered(pod, None, profile).total_column()
 
+    def batch(self, pods: Iterable[Pod] = ()) -> PodBatch:
+        """Pending pods, defaulted, compiled for this engine and to be placed in this order."""
+        return PodBatch(self._core, pods)
+
+    def schedule_many(self, batch: PodBatch, *, count: int | None = None, profile: EngineProfile | None = None) -> BatchResult:
+        """Decide and assume the pods of a batch one after the other in native code, all of them or the first `count`; `advance` of the
+        result goes on. The decisions are those of `decide` and `assume`. Raises EngineError when the batch is of another engine, one of its
+        pods is counted on a node already, or the profile names own plugins."""
+        used = profile or self._profile
+        if used.names_own:
+            raise EngineError("a batch runs built-in plugins only; decide one by one with a profile that names others")
+        result = BatchResult(self._core, batch, self._handle(used))
+        result.advance(len(batch) if count is None else count)
+        return result
+
     def assume(self, decision: protocol.Decision, node: str | None = None) -> NativeAssumption:
         """Count the pod on a node; see `SchedulingEngine.assume`."""
         if not isinstance(decision, NativeDecision):
@@ -382,7 +432,7 @@ class Engine:
     # The cluster ------------------------------------------------------------------------------------------------------------------
 
     def node_names(self) -> list[str]:
-        """In upstream's node order (spec/scheduling.md 9.2)."""
+        """In upstream's node order (spec/scheduling.md 9.2), as a decision made now would visit them."""
         return self._core.node_names()
 
     @property
@@ -413,7 +463,8 @@ class Engine:
         return dict(self._core.bytes_used())
 
     def digest(self) -> str:
-        """Text of everything decisions depend on: equal for equal clusters, whatever way they came about. For tests."""
+        """Text of everything decisions depend on, but for what depends on history: the order of nodes and of the pods on one, and lagging
+        image counts. Equal for equal clusters, whatever way they came about. For tests."""
         return self._core.digest()
 
     def validate(self) -> str:

@@ -35,6 +35,12 @@ class CycleState:
     def __init__(self) -> None:
         self._data: dict[type[Any], Any] = {}
 
+    def clone(self) -> CycleState:
+        """A state to try things with. A value that has a `clone` method is copied by it, others are shared."""
+        made = CycleState()
+        made._data = {kind: value.clone() if hasattr(value, "clone") else value for kind, value in self._data.items()}
+        return made
+
     def write(self, value: Any) -> None:
         self._data[type(value)] = value
 
@@ -193,6 +199,11 @@ class ArrayPlugin(Protocol):
         A text refuses the pod before any node is looked at.
     def filter(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> Verdict | Sequence[Verdict]
         nodes: bool, (nodes,), read-only: those that are still in.
+    def add_pod(self, cycle: CycleView, pod: Pod, other: Pod, node: int) -> None
+    def remove_pod(self, cycle: CycleView, pod: Pod, other: Pod, node: int) -> None
+        Adjust what `pre_filter` left in `cycle.state` to one pod more or less on a node, to be tried by `filter` on that node alone: what
+        preemption does to its victims and to promised pods. `cycle.state` is a clone then, see `CycleState.clone`; the arrays of `cycle`
+        follow by themselves. Without these methods `filter` sees the state as it was. Only for plugins with a `pre_filter`.
     def pre_score(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> bool | None
         False: this plugin scores nothing for this pod.
     def score(self, cycle: CycleView, pod: Pod, nodes: BoolArray) -> IntArray

@@ -546,7 +546,7 @@ def _inline_volumes(to: Writer, volumes: list[Volume]) -> None:
             translated = translate_inline(volume)
         except TranslationError as problem:
             to.flag(False)
-            to.text(str(problem))
+            to.text(f"converting volume({volume.name}) from inline to csi: {problem}")
             continue
         to.flag(True)
         to.text(translated.driver if translated else None)
@@ -678,6 +678,7 @@ def instance_row(pod: Pod) -> bytes:
     to.text(spec.nodeName if spec else None)
     to.labels(labels_of(pod))
     to.flag(metadata is not None and metadata.deletionTimestamp is not None)
+    to.i64((spec.priority if spec else None) or 0)
     _owner(to, metadata.ownerReferences if metadata else None)
     claims: list[tuple[str, bool]] = []
     for volume in (spec.volumes if spec else None) or ():

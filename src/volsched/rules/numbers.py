@@ -26,6 +26,11 @@ def quotient(numerator: int, denominator: int) -> int:
     return magnitude if (numerator < 0) == (denominator < 0) else -magnitude
 
 
+def int64_of(value: float) -> int:
+    """A double cut to an integer as 64-bit hardware (amd64) does it: what does not fit becomes the lowest number."""
+    return int(value) if -(2.0**63) <= value < 2.0**63 else INT64_MIN
+
+
 def round_half_away(value: float) -> int:
     """The nearest integer, halves away from zero (Python's `round` goes to even)."""
     whole = int(value)

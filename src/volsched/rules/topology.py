@@ -84,22 +84,29 @@ def _compile(term: NodeSelectorTerm, path: str = "") -> _Term:
     return _Term(tuple(labels), tuple(fields))
 
 
-def node_selector_matches(selector: NodeSelector | None, labels: Mapping[str, str] | None, *, fields: Mapping[str, str] | None) -> bool:
+def node_selector_matches(
+    selector: NodeSelector | None, labels: Mapping[str, str] | None, *, fields: Mapping[str, str] | None, strict: bool = False
+) -> bool:
     """Whether a node with these labels and fields is selected. None selects every node; no terms select none.
 
-    `fields` is `{"metadata.name": name}` where the node is known and None where only labels are (volumes). Invalid terms count as mismatch.
+    `fields` is `{"metadata.name": name}` where the node is known and None where only labels are (volumes). Invalid terms count as mismatch;
+    with `strict` they raise SelectorError where no other term matches.
     """
     if selector is None:
         return True
+    problems: list[str] = []
     for term in selector.nodeSelectorTerms or ():
         if _is_empty(term):
             continue
         try:
             checked = _compile(term)
-        except SelectorError:
+        except SelectorError as problem:
+            problems += problem.problems
             continue
         if checked.matches(labels or {}, fields or {}):
             return True
+    if strict and problems:
+        raise SelectorError(*problems)
     return False
 
 
@@ -141,8 +148,9 @@ def node_fields(node: Node) -> dict[str, str]:
     return {NAME_FIELD: name} if name else {}
 
 
-def node_matches_pod_affinity(pod: Pod, node: Node) -> bool:
-    """The pod's nodeSelector and required node affinity against a node. What is invalid counts as mismatch."""
+def node_matches_pod_affinity(pod: Pod, node: Node, *, strict: bool = False) -> bool:
+    """The pod's nodeSelector and required node affinity against a node. What is invalid counts as mismatch, or with `strict` raises
+    SelectorError where it decides."""
     spec = pod.spec
     if spec is None:
         return True
@@ -151,7 +159,7 @@ def node_matches_pod_affinity(pod: Pod, node: Node) -> bool:
         return False
     affinity = spec.affinity.nodeAffinity if spec.affinity else None
     required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
-    return node_selector_matches(required, labels, fields=node_fields(node))
+    return node_selector_matches(required, labels, fields=node_fields(node), strict=strict)
 
 
 class PreferredTerms:

@@ -14,7 +14,7 @@ Source: pkg/scheduler/eventhandlers.go, schedule_one.go; spec/scheduling.md 9, 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,7 +25,7 @@ from volsched.api.kinds import meta
 from volsched.api.watch import WatchEvent
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache, Seen, node_of, pod_id
 from volsched.engine.chain import arrange
-from volsched.engine.decision import Decision, Rejection, SchedulingEngine
+from volsched.engine.decision import Decision, SchedulingEngine, Trial
 from volsched.engine.plugin import CycleState
 from volsched.engine.profile import default_profile as default_engine_profile
 from volsched.errors import EngineError
@@ -44,10 +44,11 @@ from volsched.scheduler.events import (
     pod_changes,
 )
 from volsched.scheduler.extenders import Extender, ExtenderChain
-from volsched.scheduler.framework import DEFAULT_SCHEDULER, Profile, Status, wakes_of
+from volsched.scheduler.framework import DEFAULT_SCHEDULER, Profile, Status, TriedDecision, wakes_of
 from volsched.scheduler.nominator import nominated_node
+from volsched.scheduler.priority import priority_of
 from volsched.scheduler.profile import ProfileFactory, default_profile
-from volsched.scheduler.queue import NS, QueuePolicy, SchedulingQueue, priority_of
+from volsched.scheduler.queue import NS, QueuePolicy, SchedulingQueue
 from volsched.scheduler.selection import Prefer, Selector
 
 CYCLE: Final = "cycle"
@@ -106,9 +107,7 @@ class Scheduler:
             max_backoff_ns=round(max_backoff_s * NS),
         )
         self.selectors = {
-            name: Selector(
-                self.cache, self.queue.nominator, decide=partial(self._decide, profile), prefer=prefer, extended=bool(self._chain)
-            )
+            name: Selector(self.cache, self.queue.nominator, decide=partial(self._decide, profile), prefer=prefer)
             for name, profile in self.profiles.items()
         }
         self.cycles = Cycles(self.cache, self.queue, clock=clock, handle=handle, profiles=self.profiles, selectors=self.selectors)
@@ -116,10 +115,17 @@ class Scheduler:
         self._evictions: dict[str, Callable[[], Steps[None]]] = {}
 
     def _decide(
-        self, profile: Profile, pod: Pod, only: Sequence[str] | None, *, state: CycleState | None = None, extend: bool = False
+        self,
+        profile: Profile,
+        pod: Pod,
+        only: Sequence[str] | None,
+        *,
+        state: CycleState | None = None,
+        beside: Mapping[str, Sequence[Pod]] | None = None,
+        extend: bool = False,
     ) -> Decision:
         plugins = (*profile.engine_plugins, *self._chain) if extend else profile.engine_plugins
-        return self.cache.decide(pod, only=only, plugins=plugins, profile=profile.engine, state=state)
+        return self.cache.decide(pod, only=only, plugins=plugins, profile=profile.engine, state=state, beside=beside)
 
     def decide(self, pod: Pod, *, cache: SchedulerCache | None = None, only: Sequence[str] | None = None) -> Decision:
         """What the pod's profile decides, over this scheduler's cache or another; the engine's own profile for another scheduler's pod.
@@ -317,8 +323,11 @@ class _Handle:
         scheduler = self._scheduler
         return scheduler._decide(scheduler.profiles[self._name(pod)], pod, only)
 
-    def run_filters(self, pod: Pod, node: str) -> Rejection | str | None:
-        return self._scheduler.selectors[self._name(pod)].run_filters(pod, node)
+    def trial(self, state: CycleState) -> Trial:
+        return self._scheduler.cache.trial(state.read(TriedDecision).decision)
+
+    def beside(self, pod: Pod) -> Mapping[str, Sequence[Pod]]:
+        return self._scheduler.queue.nominator.beside(pod)
 
     def nominated_pods(self, node: str) -> Sequence[Pod]:
         return self._scheduler.queue.nominator.on_node(node)

@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkabl
 from lightkube.models.core_v1 import Pod
 
 from volsched.cache import SchedulerCache
-from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Decision, Rejection, VolumePlan
+from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Decision, Rejection, Trial, VolumePlan
 from volsched.engine.plugin import CycleState as CycleState
 from volsched.engine.profile import EngineProfile
 from volsched.ports import Steps
@@ -144,8 +144,11 @@ class Handle(Protocol):
     def decide(self, pod: Pod, only: Sequence[str] | None = None) -> Decision:
         """The filters and scores of the pod's profile, own plugins included."""
 
-    def run_filters(self, pod: Pod, node: str) -> Rejection | str | None:
-        """The filters of the pod's profile on one node, with pods nominated there counted in; None: it fits, a text: an error."""
+    def trial(self, state: CycleState) -> Trial:
+        """What would be if: questions about the pod of a cycle that found no node, for PostFilter."""
+
+    def beside(self, pod: Pod) -> Mapping[str, Sequence[Pod]]:
+        """By node, the nominated pods that count there when `pod` is tried: those that are at least as important."""
 
     def nominated_pods(self, node: str) -> Sequence[Pod]:
         """Pending pods that preempted for this node, in order of nomination."""
@@ -238,6 +241,13 @@ class PostBind(Protocol):
     """Told of a success; it cannot change it."""
 
     def post_bind(self, state: CycleState, pod: Pod, node: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TriedDecision:
+    """Written to the cycle state before PostFilter: the decision that found no node."""
+
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ Source: pkg/scheduler/backend/queue/nominator.go; spec/scheduling.md 9.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from lightkube.models.core_v1 import Pod
 
 from volsched.api.kinds import meta
 from volsched.cache.scheduler_cache import node_of, pod_id
 from volsched.scheduler.framework import Nominating
+from volsched.scheduler.priority import priority_of
 
 
 def nominated_node(pod: Pod) -> str:
@@ -62,6 +63,17 @@ class Nominator:
     def on_node(self, node: str) -> list[Pod]:
         """Pods promised this node, in order of promise."""
         return list(self._on_node.get(node, {}).values())
+
+    def beside(self, pod: Pod) -> Mapping[str, Sequence[Pod]]:
+        """By node, the promised pods that count there when `pod` is tried: others that are at least as important."""
+        if not self._on_node:
+            return {}
+        priority, uid = priority_of(pod), pod_id(pod)
+        counted = {
+            node: [other for key, other in pods.items() if key != uid and priority_of(other) >= priority]
+            for node, pods in self._on_node.items()
+        }
+        return {node: pods for node, pods in counted.items() if pods}
 
     def nodes(self) -> list[str]:
         """Nodes that are promised to somebody, sorted."""

@@ -35,6 +35,7 @@ from volsched.scheduler.events import FORCE_ACTIVATE, UNSCHEDULABLE_TIMEOUT, Clu
 from volsched.scheduler.framework import DEFAULT_SCHEDULER, Nominating, PreEnqueue, Wake
 from volsched.scheduler.heap import KeyedHeap
 from volsched.scheduler.nominator import Nominator
+from volsched.scheduler.priority import priority_of
 
 NS: Final = 1_000_000_000
 BACKOFF_NS: Final = 1 * NS
@@ -113,11 +114,6 @@ class QueuePolicy:
         if found is None:
             found = self._matching[event] = tuple((plugin, wake) for plugin, wake in self.wakes if wake.event.matches(event))
         return found
-
-
-def priority_of(pod: Pod) -> int:
-    """spec.priority, 0 when unset."""
-    return (pod.spec.priority if pod.spec else None) or 0
 
 
 def priority_sort(pod: Pod, queued_ns: int) -> tuple[Any, ...]:

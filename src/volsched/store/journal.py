@@ -1,23 +1,20 @@
-"""The state file: one SQLite database that holds everything a later process needs to go on.
+"""The state file of a cluster: everything a later process needs to go on.
 
     objects   what exists now: kind, namespace, name, canonical JSON, CRC-32 of it
     history   the retained watch events by resourceVersion
     log       the run log's lines
-    room      a free table for other rooms: (room, key) -> bytes
-    counters  one row: resourceVersion, clock, seed, identifiers issued, number and hash of log lines
+    room      a free table for other rooms: (room, key) -> bytes, CRC-32 of them
+    counters  one row: resourceVersion, clock, seed, identifiers issued, number and hash of log lines, CRC-32 of it all
 
-A write is one transaction over all of them in WAL mode with synchronous=FULL, and is answered after COMMIT: what was acknowledged survives
-kill -9 and a power cut, and what was not is absent as a whole. A `batch` puts several writes into one transaction; they are acknowledged
-together when it ends.
+A write is one transaction over all of them and is answered after COMMIT: what was acknowledged survives kill -9 and a power cut, and what
+was not is absent as a whole. A `batch` puts several writes into one transaction; they are acknowledged together when it ends.
 
-The process that has the file open holds SQLite's exclusive lock on it until it closes or dies; a second one is refused at once. The lock is
-the kernel's, so a killed process leaves none behind. Source: sqlite.org/lockingv3.html, sqlite.org/wal.html.
+One process writes at a time, others may look (`volsched.statefile`). Version 1 had no checksums of `room` and `counters`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import zlib
@@ -31,21 +28,39 @@ import msgspec
 from volsched.api.kinds import Key, decode
 from volsched.api.watch import Change, WatchEvent
 from volsched.errors import StateError
+from volsched.statefile import Format, StateFile
 
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x766F6C73  # "vols", marks the file as ours
 LOG_LINES_MAX: Final = 1_000_000  # older lines are cut; the hash still covers them
 _CUT_EVERY: Final = 1_024  # writes between two cuts of history and log
 
-_SCHEMA: Final = """
+FORMAT: Final = Format(
+    name="state file",
+    application_id=0x766F6C73,  # "vols"
+    others={0x76636373: "the state of a CSI driver, not of a cluster"},
+    schema="""
 CREATE TABLE objects (kind TEXT, namespace TEXT, name TEXT, body BLOB NOT NULL, crc INTEGER NOT NULL,
                       PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;
 CREATE TABLE history (version INTEGER PRIMARY KEY, change TEXT NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE log (sequence INTEGER PRIMARY KEY, line TEXT NOT NULL);
-CREATE TABLE room (room TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (room, key)) WITHOUT ROWID;
+CREATE TABLE room (room TEXT, key TEXT, value BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (room, key)) WITHOUT ROWID;
 CREATE TABLE counters (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, clock_ns INTEGER NOT NULL, seed TEXT NOT NULL,
-                       issued INTEGER NOT NULL, log_count INTEGER NOT NULL, log_digest BLOB NOT NULL);
-"""
+                       issued INTEGER NOT NULL, log_count INTEGER NOT NULL, log_digest BLOB NOT NULL, crc INTEGER NOT NULL)
+""",
+    migrations=(
+        """
+ALTER TABLE room RENAME TO old_room;
+CREATE TABLE room (room TEXT, key TEXT, value BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (room, key)) WITHOUT ROWID;
+INSERT INTO room SELECT room, key, value, crc32(value) FROM old_room;
+DROP TABLE old_room;
+ALTER TABLE counters RENAME TO old_counters;
+CREATE TABLE counters (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, clock_ns INTEGER NOT NULL, seed TEXT NOT NULL,
+                       issued INTEGER NOT NULL, log_count INTEGER NOT NULL, log_digest BLOB NOT NULL, crc INTEGER NOT NULL);
+INSERT INTO counters SELECT id, version, clock_ns, seed, issued, log_count, log_digest, crc32(CAST(
+    version || ' ' || clock_ns || ' ' || seed || ' ' || issued || ' ' || log_count || ' ' || hex(log_digest) AS BLOB)) FROM old_counters;
+DROP TABLE old_counters
+""",
+    ),
+)
 
 
 class Counters(NamedTuple):
@@ -62,9 +77,9 @@ class Counters(NamedTuple):
 class Journal:
     """One open state file. Usable from several threads, one at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, retained: int) -> None:
-        self.path = path
-        self._connection = connection
+    def __init__(self, file: StateFile, *, retained: int) -> None:
+        self._file = file
+        self._connection = file.connection
         self._retained = retained
         self._lock = threading.RLock()
         self._depth = 0
@@ -74,34 +89,19 @@ class Journal:
     # opening and closing
 
     @classmethod
-    def open(cls, path: Path, *, retained: int) -> Journal:
-        """Open or create the file and lock it. Raises StateError: locked, not ours, of another version, damaged, not writable."""
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-                _sync_directory(path.parent)
-        except OSError as problem:
-            raise StateError(f"state file {path}: cannot be created: {problem.strerror}") from problem
-        if not path.is_file():
-            raise StateError(f"state file {path}: not a regular file")
-        connection: sqlite3.Connection | None = None
-        try:
-            connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            _prepare(path, connection)
-        except sqlite3.Error as problem:
-            if connection is not None:
-                connection.close()
-            raise _as_state_error(path, problem) from problem
-        except StateError:
-            assert connection is not None
-            connection.close()
-            raise
-        return cls(path, connection, retained=retained)
+    def open(cls, path: Path, *, retained: int, read_only: bool = False) -> Journal:
+        """Open or create the file and lock it; or, `read_only`, look at what it holds now. Raises StateError: in use, not ours, newer,
+        damaged, not writable."""
+        return cls(StateFile.look(path, FORMAT) if read_only else StateFile.open(path, FORMAT), retained=retained)
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     def close(self) -> None:
-        """Give the file back; the WAL is folded into it. Closing twice does nothing."""
+        """Give the file back; the log is folded into it. Closing twice does nothing."""
         with self._lock:
-            self._connection.close()
+            self._file.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -113,14 +113,18 @@ class Journal:
 
     def counters(self) -> Counters | None:
         """The saved numbers; None in a new file."""
-        rows = self._rows("SELECT version, clock_ns, seed, issued, log_count, log_digest FROM counters")
+        rows = self._rows("SELECT version, clock_ns, seed, issued, log_count, log_digest, crc FROM counters")
         if not rows:
             return None
+        *numbers, crc = rows[0]
         try:
-            version, clock_ns, seed, issued, log_count, digest = rows[0]
-            return msgspec.convert((version, clock_ns, int(seed), issued, log_count, digest), Counters)
+            version, clock_ns, seed, issued, log_count, digest = numbers
+            counters = msgspec.convert((version, clock_ns, int(seed), issued, log_count, digest), Counters)
         except ValueError as problem:  # msgspec.ValidationError is one
-            raise StateError(f"state file {self.path}: damaged: the counters cannot be read: {problem}") from problem
+            raise self._file.damaged(f"the counters cannot be read: {problem}") from problem
+        if _checksum(counters) != crc:
+            raise self._file.damaged("the checksum of the counters is wrong; restore the file from a copy")
+        return counters
 
     def objects(self) -> Iterator[Any]:
         """Every object, by kind, namespace and name."""
@@ -140,27 +144,31 @@ class Journal:
 
     def room_values(self, room: str) -> dict[str, bytes]:
         """Everything a room has put, by key in order."""
-        return {key: bytes(value) for key, value in self._rows("SELECT key, value FROM room WHERE room = ? ORDER BY key", (room,))}
+        rows = self._rows("SELECT key, value, crc FROM room WHERE room = ? ORDER BY key", (room,))
+        return {key: self._checked(value, crc, what=f"{room} {key!r}") for key, value, crc in rows}
 
     def room_value(self, room: str, key: str) -> bytes | None:
         """One value of a room."""
-        rows = self._rows("SELECT value FROM room WHERE room = ? AND key = ?", (room, key))
-        return bytes(rows[0][0]) if rows else None
+        rows = self._rows("SELECT value, crc FROM room WHERE room = ? AND key = ?", (room, key))
+        return self._checked(*rows[0], what=f"{room} {key!r}") if rows else None
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
             try:
                 return self._connection.execute(statement, values).fetchall()
             except (sqlite3.Error, OverflowError) as problem:
-                raise _as_state_error(self.path, problem) from problem
+                raise self._file.wrong(problem) from problem
+
+    def _checked(self, body: Any, crc: int, *, what: str) -> bytes:
+        if not isinstance(body, bytes) or zlib.crc32(body) != crc:
+            raise self._file.damaged(f"the checksum of {what} is wrong; restore the file from a copy")
+        return body
 
     def _decoded(self, kind: str, body: bytes, crc: int, *, what: str) -> Any:
-        if not isinstance(body, bytes) or zlib.crc32(body) != crc:
-            raise StateError(f"state file {self.path}: damaged: the checksum of {what} is wrong; restore the file from a copy")
         try:
-            return decode(kind, body)
+            return decode(kind, self._checked(body, crc, what=what))
         except (KeyError, msgspec.DecodeError) as problem:
-            raise StateError(f"state file {self.path}: damaged: {what} cannot be read: {problem}") from problem
+            raise self._file.damaged(f"{what} cannot be read: {problem}") from problem
 
     # writing
 
@@ -191,15 +199,15 @@ class Journal:
             if value is None:
                 connection.execute("DELETE FROM room WHERE room = ? AND key = ?", (room, key))
             else:
-                connection.execute("INSERT OR REPLACE INTO room VALUES (?, ?, ?)", (room, key, memoryview(value)))
+                connection.execute("INSERT OR REPLACE INTO room VALUES (?, ?, ?, ?)", (room, key, memoryview(value), zlib.crc32(value)))
 
     @staticmethod
     def _put_log(connection: sqlite3.Connection, lines: Sequence[str], counters: Counters) -> None:
         first = counters.log_count - len(lines) + 1
         connection.executemany("INSERT INTO log VALUES (?, ?)", enumerate(lines, first))
         # a seed may be of any size: as text it needs no limit
-        row = counters._replace(seed=str(counters.seed))  # type: ignore[arg-type]
-        connection.execute("INSERT OR REPLACE INTO counters VALUES (1, ?, ?, ?, ?, ?, ?)", row)
+        row = (counters.version, counters.clock_ns, str(counters.seed), counters.issued, counters.log_count, counters.log_digest)
+        connection.execute("INSERT OR REPLACE INTO counters VALUES (1, ?, ?, ?, ?, ?, ?, ?)", (*row, _checksum(counters)))
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -254,11 +262,16 @@ class Journal:
             raise StateError(self._failure)
         if self._depth == 0:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._file.begin()
             except sqlite3.Error as problem:
                 raise self._failed(problem) from problem
+            except StateError as refusal:  # the file is gone, or no longer ours alone
+                self._failure = str(refusal)
+                raise
 
     def _commit(self) -> None:
+        if self._failure is not None:
+            raise StateError(self._failure)
         try:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
@@ -266,73 +279,15 @@ class Journal:
             raise self._failed(problem) from problem
 
     def _failed(self, problem: sqlite3.Error) -> StateError:
-        """Writing failed (disk full, file gone): memory is ahead of the file from here on, so nothing more is taken."""
+        """Writing failed (disk full, say): memory is ahead of the file from here on, so nothing more is taken."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
-        refusal = _as_state_error(self.path, problem)
+        refusal = self._file.wrong(problem)
         self._failure = str(refusal)
         return refusal
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file survive a power cut; the file's content is SQLite's business."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
-    """Lock the file, check whose it is, and give a new one its tables."""
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # before anything is written into a file that may be somebody else's
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    fresh = application == 0 and version == 0 and tables == 0
-    if not fresh and application != APPLICATION_ID:
-        raise StateError(f"state file {path}: not a volsched state file; give another path with --state")
-    if not fresh and version != SCHEMA_VERSION:
-        raise StateError(
-            f"state file {path}: of format version {version}, this volsched reads version {SCHEMA_VERSION}; "
-            "use the volsched that wrote it or give another file"
-        )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("BEGIN EXCLUSIVE")  # takes the lock, which EXCLUSIVE locking mode then keeps
-    if fresh:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-    connection.execute("COMMIT")
-
-
-def _as_state_error(path: Path, problem: Exception) -> StateError:
-    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        pid = _holder(path)
-        who = f"process {pid}" if pid else "another process"
-        return StateError(f"state file {path}: in use by {who}; wait for it to end or give another file with --state")
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StateError(f"state file {path}: damaged or not a volsched state file ({problem}); restore a copy or give another file")
-    return StateError(f"state file {path}: {problem}")
-
-
-def _holder(path: Path) -> int | None:
-    """The process that holds a lock on the file, where the kernel tells (Linux).
-
-    Read from /proc/locks: asking through a file descriptor would, on closing it, drop the POSIX locks this very process may hold.
-    """
-    try:
-        inode = str(path.stat().st_ino)
-        table = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return None
-    for line in table.splitlines():
-        fields = line.split()
-        # 12: POSIX  ADVISORY  WRITE 4711 fd:01:1234567 1073741826 1073742335
-        if len(fields) >= 8 and fields[1] == "POSIX" and fields[5].rpartition(":")[2] == inode and fields[4].isdigit():
-            return int(fields[4]) or None
-    return None
+def _checksum(counters: Counters) -> int:
+    """CRC-32 of the counters as the text that SQL makes of them in the migration to version 2."""
+    numbers = (counters.version, counters.clock_ns, counters.seed, counters.issued, counters.log_count)
+    return zlib.crc32(" ".join([*map(str, numbers), counters.log_digest.hex().upper()]).encode())

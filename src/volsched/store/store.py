@@ -62,8 +62,12 @@ class Store:
         path: Path | None = None,
         retained: int = RETAINED_DEFAULT,
         keep_log: bool = True,
+        read_only: bool = False,
     ) -> None:
-        """With `path`, go on where the file ends: its seed and counter replace those of `uids`, and a virtual clock is set to its time."""
+        """With `path`, go on where the file ends: its seed and counter replace those of `uids`, and a virtual clock is set to its time.
+
+        read_only: look at what the file holds now, also while another process writes to it; every write raises StateError.
+        """
         self.clock = clock
         self.uids = uids
         self._tables = Tables(retained=retained)
@@ -73,7 +77,8 @@ class Store:
         self._values: dict[tuple[str, str], bytes] = {}
         # true while the file may be ahead of memory: an interrupt then leaves the file's counters alone, which are right
         self._torn = False
-        self._journal = Journal.open(path, retained=retained) if path is not None else None
+        self._read_only = read_only
+        self._journal = Journal.open(path, retained=retained, read_only=read_only) if path is not None else None
         self.log = RunLog(clock, keep=keep_log)
         try:
             saved = self._journal.counters() if self._journal else None
@@ -82,6 +87,8 @@ class Store:
             if self._journal:
                 self.log.hold_unsaved()
             if saved is None:
+                if read_only:
+                    raise StateError("there is no state file to look at" if path is None else f"state file {path}: holds no cluster yet")
                 with self.batch():
                     for name in NAMESPACES:
                         self._create_namespace(name)
@@ -91,9 +98,18 @@ class Store:
             raise
 
     @classmethod
-    def open(cls, path: Path, *, seed: int = 0, start_ns: int = 0, retained: int = RETAINED_DEFAULT, keep_log: bool = True) -> Store:
+    def open(
+        cls,
+        path: Path,
+        *,
+        seed: int = 0,
+        start_ns: int = 0,
+        retained: int = RETAINED_DEFAULT,
+        keep_log: bool = True,
+        read_only: bool = False,
+    ) -> Store:
         """A store in a state file with a virtual clock of its own (`store.clock`). `seed` and `start_ns` count for a new file only."""
-        return cls(clock=VirtualClock(start_ns), uids=Uids(seed), path=path, retained=retained, keep_log=keep_log)
+        return cls(clock=VirtualClock(start_ns), uids=Uids(seed), path=path, retained=retained, keep_log=keep_log, read_only=read_only)
 
     def _restore(self, journal: Journal, saved: Counters, *, keep_log: bool) -> None:
         for obj in journal.objects():
@@ -126,7 +142,7 @@ class Store:
 
     def save(self) -> None:
         """Make durable what no write took along: the time that has passed and the log lines of calls."""
-        if self._journal is not None and not self._torn:
+        if self._journal is not None and not self._torn and not self._read_only:
             self._journal.save(lines=self.log.unsaved, counters=self._counters(self.log.count, self.log.digest))
             self.log.saved()
 

@@ -19,15 +19,18 @@ from lightkube.models.core_v1 import (
     Affinity,
     Container,
     ContainerPort,
+    ContainerStatus,
     EmptyDirVolumeSource,
     HTTPGetAction,
     Namespace,
     Node,
     NodeStatus,
+    Pod,
     PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
     PodSpec,
+    PodStatus,
     PodTemplateSpec,
     Probe,
     RBDVolumeSource,
@@ -334,6 +337,23 @@ def test_namespaces_services_and_owners() -> None:
 def test_kinds_without_defaults_come_back_as_they_are() -> None:
     snapshot = make_snapshot()
     assert with_defaults(snapshot) is snapshot
+
+
+def test_an_empty_resource_list_is_none() -> None:
+    # a list that is there, even empty, would take the place of what the container asks for
+    resources = ResourceRequirements(requests={}, limits={})
+    status = PodStatus(
+        allocatedResources={},
+        resources=resources,
+        containerStatuses=[ContainerStatus("", "", "c", True, 0, allocatedResources={}, resources=resources)],
+    )
+    pod = with_defaults(Pod(spec=PodSpec(containers=[Container(name="c", resources=resources)]), status=status))
+    lists = [pod.status.allocatedResources, pod.status.containerStatuses[0].allocatedResources]
+    for item in (pod.spec.containers[0], pod.status, pod.status.containerStatuses[0]):
+        lists += [item.resources.requests, item.resources.limits]
+    assert lists == [None] * 8
+    node = with_defaults(Node(status=NodeStatus(capacity={"cpu": "1"}, allocatable={})))
+    assert node.status.allocatable == {"cpu": "1"}
 
 
 @pytest.mark.parametrize(

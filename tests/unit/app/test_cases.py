@@ -144,6 +144,38 @@ class TestVerdict:
             verdict({"id": "x", "objects": [3], "pod": _pod()}, _engine)
 
 
+class TestConfigurations:
+    NODES = (_node("big", cpu="8"), _node("small", cpu="2"))
+
+    @staticmethod
+    def _config(name: str = "default-scheduler", **profile: Any) -> dict[str, Any]:
+        settings = {"schedulerName": name, **profile}
+        return {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [settings]}
+
+    def _ask(self, config: dict[str, Any] | None, **spec: Any) -> dict[str, Any]:
+        return verdict({"id": "x", "objects": self.NODES, "pod": _pod(**spec), "config": config}, _engine)
+
+    def test_the_profile_that_the_pod_names_decides(self) -> None:
+        strategy = {"type": "MostAllocated", "resources": [{"name": "cpu"}]}
+        packing = self._config(pluginConfig=[{"name": "NodeResourcesFit", "args": {"scoringStrategy": strategy}}])
+        assert self._ask(None)["best"] == ["big"]
+        assert self._ask(packing)["best"] == ["small"]
+        assert self._ask(self._config("batch"), schedulerName="batch")["best"] == ["big"]
+
+    def test_every_node_is_looked_at(self) -> None:
+        nodes = [_node(f"n{number}") for number in range(150)]
+        config = self._config(percentageOfNodesToScore=1)
+        assert len(verdict({"id": "x", "objects": nodes, "pod": _pod(), "config": config}, _engine)["feasible"]) == 150
+
+    def test_a_configuration_that_is_none(self) -> None:
+        with pytest.raises(InputError, match=r"config\.profiles\[0\]\.percentageOfNodesToScore: Invalid value"):
+            self._ask(self._config(percentageOfNodesToScore=101))
+        with pytest.raises(InputError, match=r"config\.profiles\[0\]\.plugins\.score\.enabled\[0\]\.name: plugin Mine is not built in"):
+            self._ask(self._config(plugins={"score": {"enabled": [{"name": "Mine"}]}}))
+        with pytest.raises(InputError, match=r"pod\.spec\.schedulerName: no profile .* there are default-scheduler"):
+            self._ask(self._config(), schedulerName="batch")
+
+
 class TestSteps:
     def _play(self, objects: list[dict[str, Any]], *steps: tuple[list[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
         case = {"id": "x", "objects": objects, "steps": [{"claims": claims, "pod": pod} for claims, pod in steps]}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from lightkube.models.core_v1 import Toleration
 
 from tests.builders import make_class, make_csinode, make_node, make_pod, make_pvc
 from tests.unit.cli.shell import Shell
+from volsched.cli.describe import _toleration
 
 
 @pytest.fixture
@@ -109,6 +113,35 @@ def test_describe(cluster: Shell) -> None:
     assert cluster("describe", "po", "nope", code=1).err == 'Error from server (NotFound): pods "nope" not found\n'
     for kind in ("sc", "csinode", "pv", "pvc,po"):
         assert cluster("describe", kind).out.startswith("Name:")
+
+
+def test_describe_of_what_is_nested(volsched: Shell) -> None:
+    """Nothing of Python shows: times as the API or kubectl write them, maps as pairs, tolerations as kubectl words them."""
+    volsched.story("10", "50", "30", "40", "60")
+    pod = volsched("describe", "pod/web").out
+    assert re.search(r"^Start Time: +Thu, 01 Jan 2026 00:[0-5]\d:\d\d \+0000$", pod, re.MULTILINE)
+    assert "node.kubernetes.io/not-ready:NoExecute op=Exists for 300s\n" in pod
+    volume = volsched("describe", "pv").out
+    assert re.search(r"^ +volumeAttributes: storage\.kubernetes\.io/csiProvisionerIdentity=\S+$", volume, re.MULTILINE)
+    assert re.search(r"^Creation Time: +2026-01-01T00:[0-5]\d:\d\dZ$", volsched("describe", "vs/www-snap").out, re.MULTILINE)
+    assert re.search(r"^Creation Time: +2026-01-01T00:[0-5]\d:\d\dZ$", volsched("describe", "vsc").out, re.MULTILINE)
+    assert not re.search(r"[{}]|datetime|None|True\b(?!$)", volume)
+
+
+# fmt: off
+TOLERATIONS = [
+    ({"key": "a", "operator": "Exists"},                                              "a op=Exists"),
+    ({"operator": "Exists"},                                                          "op=Exists"),
+    ({"key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule"},         "a=b:NoSchedule"),
+    ({"key": "a", "value": "b", "effect": "NoExecute", "tolerationSeconds": 5},       "a=b:NoExecute for 5s"),
+    ({"key": "a", "operator": "Exists", "effect": "NoExecute"},                       "a:NoExecute op=Exists"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("toleration", "text"), TOLERATIONS)
+def test_tolerations(toleration: dict[str, object], text: str) -> None:
+    assert _toleration(Toleration(**toleration)) == text  # type: ignore[arg-type]
 
 
 def test_events(cluster: Shell) -> None:

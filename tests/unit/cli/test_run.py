@@ -76,7 +76,11 @@ def test_a_dump_keeps_uids_and_status(volsched: Shell) -> None:
     assert {item["metadata"]["uid"] for item in dump.value["items"]} <= uids
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path != STORY))
+# Those that have a program beside the manifests are played by it: tests/codebase/test_readme.py.
+MANIFESTS_ALONE = sorted(path.name for path in EXAMPLES.iterdir() if path != STORY and not any(path.rglob("*.py")))
+
+
+@pytest.mark.parametrize("name", MANIFESTS_ALONE)
 def test_examples_come_to_rest_with_every_pod_running(volsched: Shell, name: str) -> None:
     value = volsched("run", "-f", EXAMPLES / name, "-o", "json").value
     pods = [obj for obj in value["objects"] if "containers" in obj.get("spec", {})]

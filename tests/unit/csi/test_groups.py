@@ -16,8 +16,8 @@ from volsched.csi.backend import FakeDriver
 from volsched.csi.data import Ref, storage_error
 from volsched.csi.directory import DirectoryData
 from volsched.csi.inprocess import InProcessClient
+from volsched.csi.journal import SqliteJournal
 from volsched.csi.profile import zonal
-from volsched.csi.state import SqliteJournal
 from volsched.env.clock import VirtualClock
 from volsched.errors import CsiCode, StateError
 

@@ -147,7 +147,7 @@ def test_a_driver_that_is_not_ready_yet(tmp_path: Path) -> None:
     driver = Answering(csi.ProbeResponse(ready=False))
     with CsiServer(driver, f"unix://{tmp_path}/s") as server, GrpcClient(server.endpoint) as client:
         with pytest.raises(CsiError, match="the driver is still starting"):
-            client.wait_ready(timeout_s=0)
+            client.wait_ready(timeout_s=1)
         driver.answer = CsiError(CsiCode.FAILED_PRECONDITION, "no disk")
         with pytest.raises(CsiError, match="no disk"):
             client.wait_ready(timeout_s=10)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.csi import kill9_serve
 from tests.unit.csi.world import GIB, START_NS, World, create, full, world
 from volsched.api import csi
 from volsched.csi.backend import FakeDriver
 from volsched.csi.directory import DirectoryData
 from volsched.csi.inprocess import InProcessClient
-from volsched.csi.state import Row, SqliteJournal
+from volsched.csi.journal import SqliteJournal
+from volsched.csi.state import Row
 from volsched.env.clock import VirtualClock
 from volsched.errors import CsiCode, CsiError, InputError, StateError
+from volsched.store import Store
 
 
 class ListJournal:
@@ -143,7 +146,7 @@ def test_sqlite_journal(tmp_path: Path) -> None:
     with world(journal=journal) as here:
         fill(here)
         before = records(here.driver)
-        with pytest.raises(StateError, match=r"driver\.db: in use by another process"):
+        with pytest.raises(StateError, match=r"driver\.db: in use by this process"):
             SqliteJournal(path)
     journal = SqliteJournal(path)
     again = reopened(journal)
@@ -163,16 +166,21 @@ def test_files_that_are_not_a_driver_state(tmp_path: Path) -> None:
     connection = sqlite3.connect(newer)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
+    cluster = tmp_path / "cluster.db"
+    Store.open(cluster).close()
     for path, message in (
-        (text, "not a SQLite file"),
-        (other, "not the state of a CSI driver"),
-        (newer, "of version 99, this program reads version 1"),
-        (tmp_path / "no" / "folder.db", "unable to open"),
+        (text, "not a volsched driver state"),
+        (other, "not a volsched driver state"),
+        (newer, "of format version 99, this volsched reads up to version 2"),
+        (cluster, "the state of a cluster, not of a CSI driver"),
+        (tmp_path / "no" / "folder.db", "cannot be created: No such file or directory"),
     ):
+        before = path.read_bytes() if path.exists() else None
         with pytest.raises(StateError, match=message) as caught:
             SqliteJournal(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+        assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_a_row_that_cannot_be_read_is_named() -> None:
@@ -221,3 +229,8 @@ def test_a_second_call_for_a_busy_object_is_aborted() -> None:
         here.driver.data.cut = cut_and_ask_again  # type: ignore[method-assign]
         assert here.snapshot(volume.volume_id, "s").snapshot_id == "snap-0001"
         assert [error.code for error in refused] == [CsiCode.ABORTED]
+
+
+def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
+    figures = kill9_serve.torture(tmp_path, kills=4, seed=3)
+    assert figures["calls_acknowledged"] > figures["objects_made"] > 0

@@ -106,7 +106,7 @@ def test_balance(columns: list[tuple[int, int]], score: int) -> None:
     assert balance(columns) == score
 
 
-def test_trap_61_the_logarithm_to_the_bit() -> None:
+def test_the_logarithm_to_the_bit() -> None:
     (bits,) = struct.unpack(">Q", struct.pack(">d", natural_logarithm(3.0)))
     assert bits == 0x3FF193EA7AAD030A
     assert natural_logarithm(1.0) == 0.0

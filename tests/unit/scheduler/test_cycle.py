@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.builders import make_class, make_node, make_pod, make_pv, make_pvc, make_taint, when
-from tests.unit.scheduler.world import START_NS, World
+from tests.unit.scheduler.world import World
 from volsched.api.edit import replace, with_annotations, with_metadata, with_spec
 from volsched.errors import ApiError, ConflictError, NotFoundError
 from volsched.ports import Bind, Emit, Patch, Pause, Update
@@ -64,18 +62,6 @@ def test_a_missing_claim_ends_in_not_found() -> None:
     world.run()
     text = '0/2 nodes are available: persistentvolumeclaim "data" not found. not found'
     assert world.condition("web") == ("False", "Unschedulable", text)
-
-
-def test_no_nodes_at_all_is_tried_with_error_backoff() -> None:
-    world = World()
-    world.put(make_pod("web"))
-    world.run()
-    assert world.condition("web") == ("False", "Unschedulable", "no nodes available to schedule pods")
-    world.put(make_node("n1"))
-    world.until(1.9)
-    assert world.node_of("web") is None  # no event wakes it, nor an empty activeQ
-    world.until(2)
-    assert world.node_of("web") == "n1"
 
 
 def test_the_condition_is_written_only_when_it_changes() -> None:
@@ -161,16 +147,6 @@ def test_provisioning_that_fails_on_the_node_goes_back_with_error_backoff() -> N
     assert len(world.of(Update)) == 2
     world.until(7)
     assert len(world.of(Update)) == 3
-
-
-def test_binding_times_out_after_ten_minutes() -> None:
-    world = local_world()
-    world.put(make_pod("db", claims=["data"]))
-    world.until(599.9)
-    assert world.condition("db") is None
-    world.until(600)
-    text = 'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded'
-    assert world.condition("db") == ("False", "SchedulerError", text)
 
 
 def test_a_lost_race_for_a_volume() -> None:
@@ -300,16 +276,3 @@ def test_a_failed_status_write_changes_nothing_else() -> None:
     world.put(make_pod("web", cpu="2"))
     world.run()
     assert len(world.notes()) == 1
-
-
-@pytest.mark.parametrize("engine_start_s", [0.0, 0.7])
-def test_backoff_runs_on_whole_seconds(engine_start_s: float) -> None:
-    """Trap 53: one second of backoff from x.7 s or x.0 s ends at the second whole second after x."""
-    world = World(start_ns=START_NS + round(engine_start_s * 1e9))
-    world.put(make_pod("web"))
-    world.run()
-    world.put(make_node("n1"))
-    world.until(1.99)
-    assert world.node_of("web") is None
-    world.until(2)
-    assert world.node_of("web") == "n1"

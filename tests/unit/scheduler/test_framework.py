@@ -23,7 +23,6 @@ from volsched.scheduler.profile import default_profile
 
 
 def test_reasons_are_sorted_as_texts() -> None:
-    """Trap 42."""
     nodes = tuple(f"n{i}" for i in range(13))
     rejected = {node: Rejection("A", UNSCHEDULABLE, ("x",)) for node in nodes[:10]}
     rejected |= {node: Rejection("B", UNSCHEDULABLE, ("y",)) for node in nodes[10:12]}

@@ -12,14 +12,16 @@ from lightkube.models.core_v1 import (
     ContainerPort,
     CSIVolumeSource,
     GCEPersistentDiskVolumeSource,
+    ISCSIVolumeSource,
     PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
+    RBDVolumeSource,
     Toleration,
     TopologySpreadConstraint,
     Volume,
 )
-from lightkube.models.meta_v1 import LabelSelector
+from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement
 
 from tests.builders import (
     make_attachment,
@@ -33,7 +35,9 @@ from tests.builders import (
     make_pod,
     make_pv,
     make_pvc,
+    make_requirement,
     make_taint,
+    make_term,
 )
 from tests.unit.scheduler.world import World
 from volsched.api.edit import replace, with_labels, with_spec
@@ -53,6 +57,7 @@ from volsched.scheduler.events import (
     pod_changes,
 )
 from volsched.scheduler.plugins.node_affinity import NodeAffinity
+from volsched.scheduler.queue import Place, QueuePolicy, SchedulingQueue
 
 PROFILE = World().scheduler.profiles["default-scheduler"]
 PLUGINS: dict[str, Any] = {plugin.name: plugin for plugin in PROFILE.plugins}
@@ -127,6 +132,8 @@ def wakes(plugin: str, event: ClusterEvent, pod: Any, old: Any = None, new: Any 
 
 NODE_ADD = ClusterEvent(NODE, Action.ADD)
 POD_GONE = ClusterEvent(ASSIGNED_POD, Action.DELETE)
+TAINT = ClusterEvent(NODE, Action.UPDATE_NODE_TAINT)
+LABEL = ClusterEvent(NODE, Action.UPDATE_NODE_LABEL)
 
 
 def updated(resource: str) -> ClusterEvent:
@@ -143,6 +150,7 @@ def gone(resource: str) -> ClusterEvent:
 
 WITH_CLAIM = make_pod("web", claims=["data"])
 WITH_EPHEMERAL = make_pod("web", ephemeral={"scratch": make_claim_spec()})
+TAINTED = make_node(taints=[make_taint("dedicated", "db")])
 MIGRATED = {"storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/aws-ebs"}
 ZONE = "topology.kubernetes.io/zone"
 
@@ -161,6 +169,16 @@ def gce(disk: str, *, read_only: bool, name: str = "web", **rest: Any) -> Any:
     return make_pod(name, volumes=[Volume(name="v", gcePersistentDisk=source)], **rest)
 
 
+def rbd(*monitors: str, read_only: bool | None = None, name: str = "web") -> Any:
+    source = RBDVolumeSource(monitors=list(monitors), image="i", readOnly=read_only)
+    return make_pod(name, node="n", volumes=[Volume(name="v", rbd=source)])
+
+
+def iscsi(target: str, *, read_only: bool | None = None, name: str = "web") -> Any:
+    source = ISCSIVolumeSource(targetPortal="p", iqn=target, lun=0, readOnly=read_only)
+    return make_pod(name, node="n", volumes=[Volume(name="v", iscsi=source)])
+
+
 def capacity(size: str | None, maximum: str | None = None) -> Any:
     return make_capacity(capacity=size, maximum=maximum)
 
@@ -176,10 +194,15 @@ STORAGE = [
     ("VolumeBinding",      added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("other"),                                  False),
     ("VolumeBinding",      added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("data", namespace="else"),                 False),
     ("VolumeBinding",      updated("PersistentVolumeClaim"),  WITH_EPHEMERAL, make_pvc("web-scratch"),               make_pvc("web-scratch"),                            True),
+    ("VolumeBinding",      updated("PersistentVolumeClaim"),  WITH_CLAIM,     make_pvc("other"),                     make_pvc("other"),                                  False),
     ("VolumeBinding",      gone("PersistentVolumeClaim"),     WITH_CLAIM,     make_pvc("data"),                      None,                                               False),
     ("VolumeBinding",      added("PersistentVolume"),         WITH_CLAIM,     None,                                  make_pv(),                                          True),
     ("VolumeBinding",      updated("PersistentVolume"),       WITH_CLAIM,     make_pv(),                             make_pv(),                                          True),
     ("VolumeBinding",      gone("PersistentVolume"),          WITH_CLAIM,     make_pv(),                             None,                                               False),
+    ("VolumeBinding",      NODE_ADD,                          WITH_CLAIM,     None,                                  make_node(unschedulable=True),                      True),
+    ("VolumeBinding",      LABEL,                             WITH_CLAIM,     make_node(),                           make_node(labels={"a": "b"}),                       True),
+    ("VolumeBinding",      TAINT,                             WITH_CLAIM,     make_node(),                           TAINTED,                                            False),
+    ("VolumeBinding",      POD_GONE,                          WITH_CLAIM,     make_pod("x", claims=["data"], node="n"), None,                                            False),
     ("VolumeBinding",      added("CSINode"),                  WITH_CLAIM,     None,                                  make_csinode(),                                     True),
     ("VolumeBinding",      updated("CSINode"),                WITH_CLAIM,     make_csinode(),                        make_csinode(),                                     False),
     ("VolumeBinding",      updated("CSINode"),                WITH_CLAIM,     make_csinode(),                        make_csinode(annotations=MIGRATED),                 True),
@@ -198,13 +221,26 @@ STORAGE = [
     ("VolumeBinding",      gone("CSIStorageCapacity"),        WITH_CLAIM,     capacity("1Gi"),                       None,                                               False),
     ("VolumeZone",         added("StorageClass"),             WITH_CLAIM,     None,                                  make_class(wait=True),                              True),
     ("VolumeZone",         added("StorageClass"),             WITH_CLAIM,     None,                                  make_class(wait=False),                             False),
+    ("VolumeZone",         updated("StorageClass"),           WITH_CLAIM,     make_class(wait=True),                 make_class(wait=True, allowed=[{ZONE: ["a"]}]),     False),
+    ("VolumeZone",         NODE_ADD,                          WITH_CLAIM,     None,                                  make_node(),                                        True),
+    ("VolumeZone",         LABEL,                             WITH_CLAIM,     make_node(),                           make_node(labels={"a": "b"}),                       True),
     ("VolumeZone",         updated("PersistentVolume"),       WITH_CLAIM,     make_pv(),                             make_pv(),                                          False),
     ("VolumeZone",         updated("PersistentVolume"),       WITH_CLAIM,     make_pv(),                             with_labels(make_pv(), {ZONE: "a"}),                True),
     ("VolumeZone",         updated("PersistentVolume"),       WITH_CLAIM,     make_pv(),                             with_labels(make_pv(), {"x": "a"}),                 False),
     ("VolumeZone",         added("PersistentVolume"),         WITH_CLAIM,     None,                                  make_pv(),                                          True),
+    ("VolumeZone",         updated("PersistentVolume"),       WITH_CLAIM,     with_labels(make_pv(), {ZONE: "a__b"}), with_labels(make_pv(), {ZONE: "b__a"}),            False),
+    ("VolumeZone",         updated("PersistentVolume"),       WITH_CLAIM,     with_labels(make_pv(), {ZONE: "a"}),   with_labels(make_pv(), {ZONE: "a__"}),              True),
+    ("VolumeZone",         gone("PersistentVolume"),          WITH_CLAIM,     make_pv(),                             None,                                               False),
+    ("VolumeZone",         added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("data"),                                   True),
+    ("VolumeZone",         added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("data", namespace="else"),                 False),
     ("VolumeZone",         updated("PersistentVolumeClaim"),  WITH_CLAIM,     make_pvc("data"),                      make_pvc("data"),                                   True),
     ("VolumeZone",         updated("PersistentVolumeClaim"),  WITH_EPHEMERAL, make_pvc("web-scratch"),               make_pvc("web-scratch"),                            False),
     ("VolumeRestrictions", added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("data"),                                   True),
+    ("VolumeRestrictions", NODE_ADD,                          WITH_CLAIM,     None,                                  make_node(),                                        True),
+    ("VolumeRestrictions", LABEL,                             WITH_CLAIM,     make_node(),                           make_node(labels={"a": "b"}),                       False),
+    ("VolumeRestrictions", added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("other"),                                  False),
+    ("VolumeRestrictions", added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("data", namespace="else"),                 False),
+    ("VolumeRestrictions", added("PersistentVolumeClaim"),    WITH_EPHEMERAL, None,                                  make_pvc("web-scratch"),                            False),
     ("VolumeRestrictions", updated("PersistentVolumeClaim"),  WITH_CLAIM,     make_pvc("data"),                      make_pvc("data"),                                   False),
     ("VolumeRestrictions", POD_GONE,                          WITH_CLAIM,     make_pod("x", claims=["data"], node="n"), None,                                            True),
     ("VolumeRestrictions", POD_GONE,                          WITH_CLAIM,     make_pod("x", claims=["more"], node="n"), None,                                            False),
@@ -213,6 +249,12 @@ STORAGE = [
     ("VolumeRestrictions", POD_GONE,                          ebs("v1"),      ebs("v2", "x", node="n"),              None,                                               False),
     ("VolumeRestrictions", POD_GONE,                          gce("d", read_only=True), gce("d", read_only=True, name="x", node="n"), None,                                False),
     ("VolumeRestrictions", POD_GONE,                          gce("d", read_only=True), gce("d", read_only=False, name="x", node="n"), None,                               True),
+    ("VolumeRestrictions", POD_GONE,                          rbd("m1", "m2"), rbd("m2", "m3", name="x"),            None,                                               True),
+    ("VolumeRestrictions", POD_GONE,                          rbd("m1"),      rbd("m2", name="x"),                   None,                                               False),
+    ("VolumeRestrictions", POD_GONE,                          rbd("m1", read_only=True), rbd("m1", name="x", read_only=True), None,                                       False),
+    ("VolumeRestrictions", POD_GONE,                          iscsi("q"),     iscsi("q", name="x"),                  None,                                               True),
+    ("VolumeRestrictions", POD_GONE,                          iscsi("q"),     iscsi("r", name="x"),                  None,                                               False),
+    ("VolumeRestrictions", POD_GONE,                          iscsi("q", read_only=True), iscsi("q", name="x", read_only=True), None,                                     False),
     ("NodeVolumeLimits",   added("CSINode"),                  WITH_CLAIM,     None,                                  make_csinode(),                                     True),
     ("NodeVolumeLimits",   updated("CSINode"),                WITH_CLAIM,     make_csinode(drivers={"d": 1}),        make_csinode(drivers={"d": 2}),                     True),
     ("NodeVolumeLimits",   updated("CSINode"),                WITH_CLAIM,     make_csinode(drivers={"d": 2}),        make_csinode(drivers={"d": 1}),                     False),
@@ -222,6 +264,9 @@ STORAGE = [
     ("NodeVolumeLimits",   POD_GONE,                          WITH_CLAIM,     ebs("v", "x", node="n"),               None,                                               True),
     ("NodeVolumeLimits",   POD_GONE,                          WITH_CLAIM,     make_pod("x", claims=["any"]),         None,                                               False),
     ("NodeVolumeLimits",   added("PersistentVolumeClaim"),    WITH_EPHEMERAL, None,                                  make_pvc("web-scratch"),                            True),
+    ("NodeVolumeLimits",   added("PersistentVolumeClaim"),    WITH_CLAIM,     None,                                  make_pvc("other"),                                  False),
+    ("NodeVolumeLimits",   updated("PersistentVolumeClaim"),  WITH_CLAIM,     make_pvc("data"),                      make_pvc("data"),                                   False),
+    ("NodeVolumeLimits",   added("VolumeAttachment"),         WITH_CLAIM,     None,                                  make_attachment(),                                  False),
     ("NodeVolumeLimits",   gone("VolumeAttachment"),          WITH_CLAIM,     make_attachment(),                     None,                                               True),
     ("NodeVolumeLimits",   gone("VolumeAttachment"),          make_pod(),     make_attachment(),                     None,                                               False),
     ("NodeVolumeLimits",   gone("VolumeAttachment"),          ebs("vol-1"),   make_attachment(attacher="ebs.csi.aws.com"), None,                                           True),
@@ -235,17 +280,21 @@ def test_storage_hints(plugin: str, event: ClusterEvent, pod: Any, old: Any, new
     assert wakes(plugin, event, pod, old, new) is expected
 
 
-TAINTED = make_node(taints=[make_taint("dedicated", "db")])
 OTHER_TAINT = make_node(taints=[make_taint("gpu", "yes")])
 TOLERANT = make_pod(tolerations=[Toleration(key="dedicated", operator="Exists")])
-TAINT = ClusterEvent(NODE, Action.UPDATE_NODE_TAINT)
-LABEL = ClusterEvent(NODE, Action.UPDATE_NODE_LABEL)
 ALLOCATABLE = ClusterEvent(NODE, Action.UPDATE_NODE_ALLOCATABLE)
 TOLERATION = ClusterEvent(TARGET_POD, Action.UPDATE_POD_TOLERATION)
 CORDON = make_pod(tolerations=[Toleration(key="node.kubernetes.io/unschedulable", operator="Exists", effect="NoSchedule")])
 SSD = make_pod(affinity=make_node_affinity({"disk": ["ssd"]}))
 BIG = make_pod(cpu="2")
 SCALE = ClusterEvent(ASSIGNED_POD, Action.UPDATE_POD_SCALE_DOWN)
+OWN_SCALE = ClusterEvent(TARGET_POD, Action.UPDATE_POD_SCALE_DOWN)
+OWN_GATES = ClusterEvent(TARGET_POD, Action.UPDATE_POD_GATES_ELIMINATED)
+OWN_CLAIM = ClusterEvent(TARGET_POD, Action.UPDATE_POD_GENERATED_CLAIM)
+OWN_UPDATE = ClusterEvent(TARGET_POD, UPDATE)
+FEATURES = ClusterEvent(NODE, Action.UPDATE_NODE_DECLARED_FEATURE)
+DECLARING = make_node(status={"declaredFeatures": ["VolumeBindMountOptions"]})
+NEEDY = make_pod(spec={"hostNetwork": True, "hostUsers": False})
 
 
 def port(number: int, ip: str | None = None, protocol: str | None = None, **rest: Any) -> Any:
@@ -256,6 +305,7 @@ def port(number: int, ip: str | None = None, protocol: str | None = None, **rest
 NODES = [
     # plugin              event       pod         old                                    new                                     wakes
     ("NodeName",           NODE_ADD,    make_pod(), None,                                  make_node(),                            True),
+    ("NodeName",           LABEL,       make_pod(), make_node(),                           make_node(labels={"a": "b"}),           False),
     ("NodeUnschedulable",  NODE_ADD,    make_pod(), None,                                  make_node(),                            True),
     ("NodeUnschedulable",  NODE_ADD,    make_pod(), None,                                  make_node(unschedulable=True),          False),
     ("NodeUnschedulable",  TAINT,       make_pod(), make_node(unschedulable=True),         make_node(),                            True),
@@ -273,6 +323,10 @@ NODES = [
     ("NodeAffinity",       NODE_ADD,    SSD,        None,                                  make_node(labels={"disk": "hdd"}),      False),
     ("NodeAffinity",       LABEL,       SSD,        make_node(),                           make_node(labels={"disk": "ssd"}),      True),
     ("NodeAffinity",       LABEL,       SSD,        make_node(labels={"disk": "ssd"}),     make_node(labels={"disk": "ssd", "a": "b"}), False),
+    ("NodeAffinity",       LABEL,       SSD,        make_node(labels={"disk": "ssd"}),     make_node(),                            False),
+    ("NodeAffinity",       TAINT,       SSD,        TAINTED,                               make_node(labels={"disk": "ssd"}),      False),
+    ("NodeUnschedulable",  LABEL,       make_pod(), make_node(unschedulable=True),         make_node(labels={"a": "b"}),           False),
+    ("TaintToleration",    LABEL,       make_pod(), TAINTED,                               make_node(labels={"a": "b"}),           False),
     ("NodePorts",          NODE_ADD,    port(80),   None,                                  make_node(),                            True),
     ("NodePorts",          POD_GONE,    port(80),   port(80, node="n"),                    None,                                   True),
     ("NodePorts",          POD_GONE,    port(80),   port(81, node="n"),                    None,                                   False),
@@ -280,6 +334,7 @@ NODES = [
     ("NodePorts",          POD_GONE,    port(80, "10.0.0.1"), port(80, "10.0.0.2", node="n"), None,                                False),
     ("NodePorts",          POD_GONE,    port(80, "10.0.0.1"), port(80, node="n"),          None,                                   True),
     ("NodePorts",          POD_GONE,    port(80),   port(80, protocol="UDP", node="n"),    None,                                   False),
+    ("NodePorts",          ALLOCATABLE, port(80),   make_node(cpu="1"),                    make_node(cpu="2"),                     False),
     ("NodeResourcesFit",   POD_GONE,    BIG,        make_pod("x", node="n"),               None,                                   True),
     ("NodeResourcesFit",   POD_GONE,    BIG,        make_pod("x", status={"nominatedNodeName": "n"}), None,                        True),
     ("NodeResourcesFit",   POD_GONE,    BIG,        make_pod("x"),                         None,                                   False),
@@ -292,7 +347,23 @@ NODES = [
     ("NodeResourcesFit",   ALLOCATABLE, make_pod(), make_node(cpu="1"),                    make_node(cpu="2"),                     False),
     ("NodeResourcesFit",   SCALE,       BIG,        make_pod("x", cpu="2", node="n"),      make_pod("x", cpu="1", node="n"),       True),
     ("NodeResourcesFit",   SCALE,       BIG,        make_pod("x", memory="2Gi", node="n"), make_pod("x", memory="1Gi", node="n"),  False),
-    ("NodeResourcesFit",   ClusterEvent(TARGET_POD, Action.UPDATE_POD_SCALE_DOWN), BIG, BIG, make_pod(cpu="1"),                    True),
+    ("NodeResourcesFit",   OWN_SCALE,   BIG,        BIG,                                   make_pod(cpu="1"),                      True),
+    ("NodeResourcesFit",   LABEL,       BIG,        make_node(cpu="1"),                    make_node(cpu="2", labels={"a": "b"}),  False),
+    ("NodeDeclaredFeatures", NODE_ADD,  make_pod(), None,                                  DECLARING,                              True),
+    ("NodeDeclaredFeatures", FEATURES,  make_pod(), make_node(),                           DECLARING,                              True),
+    ("NodeDeclaredFeatures", FEATURES,  make_pod(), DECLARING,                             with_labels(DECLARING, {"a": "b"}),     False),
+    ("NodeDeclaredFeatures", OWN_UPDATE, make_pod(), make_pod(),                           NEEDY,                                  True),
+    ("NodeDeclaredFeatures", OWN_UPDATE, NEEDY,     NEEDY,                                 with_labels(NEEDY, {"a": "b"}),         False),
+    ("DynamicResources",   NODE_ADD,    make_pod(), None,                                  make_node(),                            True),
+    ("DynamicResources",   LABEL,       make_pod(), make_node(),                           make_node(labels={"a": "b"}),           True),
+    ("DynamicResources",   ALLOCATABLE, make_pod(), make_node(cpu="2"),                    make_node(cpu="1"),                     True),
+    ("DynamicResources",   TAINT,       make_pod(), TAINTED,                               make_node(),                            False),
+    ("DynamicResources",   OWN_CLAIM,   make_pod(), make_pod(),                            make_pod(),                             True),
+    ("SchedulingGates",    OWN_GATES,   make_pod(), make_pod(),                            make_pod(),                             True),
+    ("SchedulingGates",    OWN_UPDATE,  make_pod(), make_pod(),                            make_pod(),                             False),
+    ("SchedulingGates",    NODE_ADD,    make_pod(), None,                                  make_node(),                            False),
+    ("DefaultPreemption",  POD_GONE,    BIG,        make_pod("x", cpu="2", node="n"),      None,                                   False),
+    ("DefaultPreemption",  NODE_ADD,    BIG,        None,                                  make_node(),                            False),
 ]
 # fmt: on
 
@@ -302,8 +373,8 @@ def test_node_hints(plugin: str, event: ClusterEvent, pod: Any, old: Any, new: A
     assert wakes(plugin, event, pod, old, new) is expected
 
 
-def near(**labels: str) -> Any:
-    term = PodAffinityTerm(topologyKey=ZONE, labelSelector=LabelSelector(matchLabels=labels))
+def near(*, selector: LabelSelector | None = None, **labels: str) -> Any:
+    term = PodAffinityTerm(topologyKey=ZONE, labelSelector=selector or LabelSelector(matchLabels=labels))
     return make_pod("web", affinity=Affinity(podAffinity=PodAffinity(requiredDuringSchedulingIgnoredDuringExecution=[term])))
 
 
@@ -313,10 +384,9 @@ def far(name: str = "web", node: str | None = None, own: Any = None, **labels: s
     return make_pod(name, affinity=Affinity(podAntiAffinity=anti), node=node, labels=own)
 
 
-def spread(**rest: Any) -> Any:
-    constraint = TopologySpreadConstraint(
-        maxSkew=1, topologyKey=ZONE, whenUnsatisfiable="DoNotSchedule", labelSelector=LabelSelector(matchLabels={"app": "web"}), **rest
-    )
+def spread(*, selector: LabelSelector | None = None, **rest: Any) -> Any:
+    chosen = selector or LabelSelector(matchLabels={"app": "web"})
+    constraint = TopologySpreadConstraint(maxSkew=1, topologyKey=ZONE, whenUnsatisfiable="DoNotSchedule", labelSelector=chosen, **rest)
     return make_pod("web", labels={"app": "web"}, spec={"topologySpreadConstraints": [constraint]})
 
 
@@ -351,6 +421,8 @@ PODS = [
     ("InterPodAffinity",  LABEL,      far(app="db"),  IN_A,              IN_B,               True),
     ("InterPodAffinity",  LABEL,      far(app="db"),  make_node(),       IN_A,               False),
     ("InterPodAffinity",  OWN_LABEL,  near(app="db"), make_pod(),        make_pod(labels={"a": "b"}), True),
+    ("InterPodAffinity",  NODE_GONE,  near(app="db"), IN_A,              None,               False),
+    ("InterPodAffinity",  POD_ADD,    near(app="db"), None,              make_pod("x", namespace="else", node="n", labels={"app": "db"}), False),
     ("PodTopologySpread", POD_ADD,    spread(),       None,              placed(app="web"),  True),
     ("PodTopologySpread", POD_ADD,    spread(),       None,              placed(app="db"),   False),
     ("PodTopologySpread", POD_GONE,   spread(),       placed(app="web"), None,               True),
@@ -364,9 +436,16 @@ PODS = [
     ("PodTopologySpread", LABEL,      spread(),       IN_A,              IN_B,               True),
     ("PodTopologySpread", LABEL,      spread(),       make_node(),       IN_B,               True),
     ("PodTopologySpread", LABEL,      spread(),       IN_A,              with_labels(IN_A, {"x": "y"}), False),
+    ("PodTopologySpread", LABEL,      spread(),       IN_A,              make_node(),        True),
+    ("PodTopologySpread", TAINT,      spread(),       IN_A,              make_node(zone="a", taints=[make_taint("k")]), True),
+    ("PodTopologySpread", TAINT,      spread(),       make_node(),       make_node(taints=[make_taint("k")]), False),
+    ("PodTopologySpread", POD_ADD,    spread(),       None,              make_pod("x", labels={"app": "web"}), False),
+    ("PodTopologySpread", POD_ADD,    spread(matchLabelKeys=["app"]), None, placed(app="web"), True),
+    ("PodTopologySpread", ALLOCATABLE, spread(),      make_node(zone="a", cpu="1"), IN_A,    False),
     ("PodTopologySpread", TOLERATION, spread(nodeTaintsPolicy="Honor"), make_pod(), TOLERANT, True),
     ("PodTopologySpread", TOLERATION, spread(),       make_pod(),        TOLERANT,           False),
     ("PodTopologySpread", OWN_LABEL,  spread(),       make_pod(labels={"app": "web"}), make_pod(labels={"app": "db"}), True),
+    ("PodTopologySpread", OWN_LABEL,  spread(),       make_pod(labels={"app": "web"}), make_pod(labels={"app": "web", "x": "y"}), False),
 ]
 # fmt: on
 
@@ -374,6 +453,75 @@ PODS = [
 @pytest.mark.parametrize(("plugin", "event", "pod", "old", "new", "expected"), PODS)
 def test_pod_hints(plugin: str, event: ClusterEvent, pod: Any, old: Any, new: Any, expected: bool) -> None:
     assert wakes(plugin, event, pod, old, new) is expected
+
+
+# Hints that say yes to whatever is added.
+ALWAYS = {
+    ("VolumeBinding", "StorageClass", Action.ADD),
+    ("VolumeBinding", "CSINode", Action.ADD),
+    ("VolumeBinding", "CSIStorageCapacity", Action.ADD),
+    ("VolumeZone", "PersistentVolume", Action.ADD),
+    ("NodeDeclaredFeatures", NODE, Action.ADD),
+    ("NodeResourcesFit", TARGET_POD, Action.UPDATE_POD_SCALE_DOWN),
+    ("InterPodAffinity", TARGET_POD, Action.UPDATE_POD_LABEL),
+}
+NEVER = {("DefaultPreemption", ASSIGNED_POD, Action.DELETE)}
+
+
+def _single(action: Action) -> list[Action]:
+    """The events that an action registers for: a general update is one of its own where nothing finer is told apart."""
+    if action & UPDATE == UPDATE:
+        return [UPDATE, *Action(action & ~UPDATE)]
+    return list(action)
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_the_tables_walk_every_event_both_ways(name: str) -> None:
+    for wake in PLUGINS[name].wakes_on():
+        for action in _single(wake.event.action):
+            case = (name, wake.event.resource, action)
+            told = {row[5] for row in STORAGE + NODES + PODS if row[0] == name and row[1] == ClusterEvent(wake.event.resource, action)}
+            expected = {True} if wake.hint is None or case in ALWAYS else {False} if case in NEVER else {True, False}
+            assert told == expected, case
+
+
+@pytest.mark.parametrize("name", sorted(PLUGINS))
+def test_no_other_event_wakes(name: str) -> None:
+    resources = {resource for registered in REGISTERED.values() for resource in registered} | {UNSCHEDULED_POD, "Namespace"}
+    for resource in sorted(resources):
+        for action in (*Action, UPDATE):
+            registered = REGISTERED[name].get(resource, Action(0))
+            matched = any(wake.event.matches(ClusterEvent(resource, action)) for wake in PLUGINS[name].wakes_on())
+            assert matched is (action & registered == action)
+
+
+WRONG = LabelSelector(matchExpressions=[LabelSelectorRequirement(key="app", operator="Gt", values=["1"])])
+
+
+@pytest.mark.parametrize(
+    ("plugin", "event", "pod", "old", "new"),
+    [
+        ("PodTopologySpread", POD_ADD, spread(selector=WRONG), None, placed(app="web")),
+        ("InterPodAffinity", POD_ADD, near(selector=WRONG), None, placed(app="db")),
+        (
+            "NodeAffinity",
+            NODE_ADD,
+            make_pod(affinity=make_node_affinity(make_term(expressions=[make_requirement("disk", "In", [])]))),
+            None,
+            make_node(),
+        ),
+    ],
+)
+def test_a_hint_that_cannot_decide_wakes(plugin: str, event: ClusterEvent, pod: Any, old: Any, new: Any) -> None:
+    policy = QueuePolicy([(name, wake) for name, known in PLUGINS.items() for wake in known.wakes_on()], [])
+    queue = SchedulingQueue({"default-scheduler": policy}, lister=lambda namespace, name: None)
+    queue.add(with_spec(pod, schedulerName="default-scheduler"), 0)
+    queued = queue.pop(0)
+    assert queued is not None
+    queued.rejectors = frozenset({plugin})
+    assert queue.requeue(queued, 0) is Place.UNSCHEDULABLE
+    queue.move_all(event, old, new, 0)
+    assert queue.place_of(queued.pod) is Place.BACKOFF
 
 
 def test_added_affinity_of_a_profile() -> None:
@@ -410,6 +558,9 @@ NODE_UPDATES = [
     (make_node(),                     make_node(annotations={"a": "b"}),         [Action.UPDATE_NODE_ANNOTATION]),
     (heartbeat(make_node()),          heartbeat(make_node()),                    []),
     (heartbeat(make_node(), "False"), heartbeat(make_node()),                    [Action.UPDATE_NODE_CONDITION]),
+    (make_node(),                     DECLARING,                                 [Action.UPDATE_NODE_DECLARED_FEATURE]),
+    (make_node(unschedulable=True),   make_node(labels={"a": "b"}, taints=[make_taint("k")]),
+     [Action.UPDATE_NODE_TAINT, Action.UPDATE_NODE_LABEL, Action.UPDATE_NODE_TAINT]),
     (make_node(),                     make_node(cpu="1", zone="a", taints=[make_taint("k")]),
      [Action.UPDATE_NODE_ALLOCATABLE, Action.UPDATE_NODE_LABEL, Action.UPDATE_NODE_TAINT]),
 ]

@@ -132,25 +132,6 @@ def test_a_disrupted_pod_is_accounted_for_already() -> None:
     assert victims(world) == ["guarded"]
 
 
-def test_removing_pods_that_does_not_help_shows_the_next_refusal() -> None:
-    """Trap 43: the filter behind the one that refused is what the dry run meets."""
-    world = World(
-        make_node("n1", cpu="1", zone="a"),
-        make_class("net"),
-        make_pv("pv", storage_class="net", zone="b", claim="data", claim_uid="uid-data"),
-        make_pvc("data", storage_class="net", bound_to="pv", uid="uid-data"),
-        running("low", "n1", "1"),
-    )
-    world.put(make_pod("web", cpu="1", priority=10, claims=["data"]))
-    world.run()
-    assert message(world) == (
-        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
-        "1 node(s) didn't match PersistentVolume's node affinity."
-    )
-    assert victims(world) == []
-    assert world.scheduler.cache.check() == []
-
-
 def test_the_holder_of_a_read_write_once_pod_claim_is_preempted() -> None:
     world = World(
         make_node("n1"),
@@ -246,8 +227,7 @@ def test_the_preemptor_is_gated_while_its_evictions_run() -> None:
     places: list[Place | None] = []
 
     def watch(intent: Delete) -> None:
-        if intent.name == world.scheduler.cache.pods_on("n1")[0].metadata.name or True:
-            places.append(world.scheduler.queue.place_of(world.pod("web")))
+        places.append(world.scheduler.queue.place_of(world.pod("web")))
 
     world.deny[Delete] = watch
     world.put(make_pod("web", cpu="2", priority=10))
@@ -297,8 +277,8 @@ def test_an_eviction_takes_lower_promises_back() -> None:
     assert world.pod("web").status.nominatedNodeName == "n1"
 
 
-def test_a_choice_beside_promises_is_read_before_they_are_tried() -> None:
-    """The trials count the promised pods in and out; the native engine refuses to read a decision across that."""
+def test_a_choice_beside_promises_can_still_be_read() -> None:
+    """Promised pods are tried without being counted: the native engine would refuse to read a decision across that."""
     nodes = [make_node("n1", cpu="4"), make_node("n2", cpu="4"), make_node("n3", cpu="4")]
     world = World(*nodes, running("low", "n1", "4"), engine=Engine(), prefer=lambda pod, best: best[-1])
     world.graceful = True
@@ -309,3 +289,45 @@ def test_a_choice_beside_promises_is_read_before_they_are_tried() -> None:
     world.put(make_pod("other", cpu="1", priority=10))
     world.run()
     assert world.node_of("other") == "n3"
+
+
+def test_a_promise_that_cannot_be_taken_back_does_not_save_the_victims() -> None:
+    world = World(make_node("n1", cpu="2"), running("low", "n1", "1"), running("lower", "n1", "1", priority=-1))
+    world.graceful = True
+    world.put(make_pod("mid", cpu="1", priority=5))
+    world.until(0.5)
+
+    class Forbidden(ApiError):
+        code = 403
+
+    world.deny[Patch] = lambda intent: Forbidden("not yours") if intent.name == "mid" else None
+    world.put(make_pod("web", cpu="2", priority=10))
+    world.until(0.9)
+    assert victims(world) == ["lower", "low"]
+    assert world.pod("mid").status.nominatedNodeName == "n1"
+    world.gone("Pod", "default/low")
+    world.gone("Pod", "default/lower")
+    world.until(9)
+    assert world.node_of("web") == "n1"
+
+
+def test_a_promise_ends_when_nothing_can_be_preempted_any_more() -> None:
+    world = World(make_node("n1", cpu="1"), running("low", "n1", "1"))
+    world.graceful = True
+    world.put(make_pod("web", cpu="1", priority=10))
+    world.until(0.5)
+    assert world.pod("web").status.nominatedNodeName == "n1"
+    world.gone("Pod", "default/low")
+    world.put(running("high", "n1", "1", priority=50))
+    world.until(9)
+    assert message(world).endswith("preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.")
+    assert world.pod("web").status.nominatedNodeName is None
+    assert world.scheduler.queue.nominator.nodes() == []
+
+
+def test_a_pod_that_may_not_preempt_keeps_its_promise() -> None:
+    world = World(make_node("n1", cpu="1"), running("high", "n1", "1", priority=50))
+    world.put(make_pod("web", cpu="1", priority=10, status={"nominatedNodeName": "n1"}, spec={"preemptionPolicy": "Never"}))
+    world.run()
+    assert message(world).endswith("preemption: not eligible due to preemptionPolicy=Never.")
+    assert world.pod("web").status.nominatedNodeName == "n1"

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from lightkube.models.core_v1 import PodSchedulingGate
 
-from tests.builders import make_node, make_pod
-from volsched.api.edit import with_labels, with_metadata, with_spec
+from tests.builders import make_node, make_pod, make_taint
+from tests.unit.scheduler.world import World
+from volsched.api.edit import replace, with_annotations, with_labels, with_metadata, with_spec
 from volsched.errors import EngineError
+from volsched.ports import Delete, Emit
 from volsched.scheduler.events import (
     ASSIGNED_POD_DELETE,
     NODE,
@@ -144,6 +146,56 @@ def test_errors_wait_their_backoff_out_even_if_nothing_else_waits() -> None:
     assert not play.queue.can_pop
 
 
+def test_the_two_backoffs_are_told_apart() -> None:
+    play = Play()
+    for name in ("refused", "failed"):
+        play.add(pod(name))
+    refused, failed = (play.pop(), play.pop())
+    assert play.fail(refused, 0, "Nodes") is Place.UNSCHEDULABLE
+    assert play.fail(failed, 0) is Place.BACKOFF
+    assert not play.queue.can_pop
+    play.event(NODE_ADD, None, make_node("n"))
+    assert (play.place("refused"), play.place("failed")) == (Place.BACKOFF, Place.BACKOFF)
+    # an empty activeQ is filled from the one, never from the other
+    assert [play.name(), play.name()] == ["refused", None]
+    assert play.place("failed") is Place.BACKOFF
+    play.queue.flush(T0 + 2 * NS)
+    assert play.name(2) == "failed"
+
+
+def test_backoff_ends_by_time_then_by_priority() -> None:
+    play = Play()
+    for name, priority in (("twice", 9), ("low", 1), ("high", 5)):
+        play.add(pod(name, priority=priority))
+    queued = {item.pod.metadata.name: item for item in (play.pop(), play.pop(), play.pop()) if item}
+    queued["twice"].unschedulable_count = 1  # the second failure backs off for longer
+    for name in ("twice", "low", "high"):
+        play.fail(queued[name], 0, "Nodes")
+    play.event(NODE_ADD, None, make_node("n"))
+    assert [play.name() for _ in range(4)] == ["high", "low", "twice", None]
+
+
+def test_errors_of_one_second_are_released_together_in_order_of_priority() -> None:
+    play = Play()
+    for name, priority in (("low", 1), ("high", 5)):
+        play.add(pod(name, priority=priority))
+    first, second = play.pop(), play.pop()
+    play.fail(second, 0.1)
+    play.fail(first, 0.9)
+    assert play.next_s() == 2
+    play.queue.flush(T0 + 2 * NS)
+    assert [play.name(2), play.name(2)] == ["high", "low"]
+
+
+def test_what_waits_in_active_goes_before_what_backs_off() -> None:
+    play = Play()
+    play.add(pod("first", priority=9))
+    play.fail(play.pop(), 0, "Nodes")
+    play.event(NODE_ADD, None, make_node("n"))
+    play.add(pod("second"))
+    assert [play.name(), play.name()] == ["second", "first"]
+
+
 def test_counters() -> None:
     play = Play()
     play.add(pod("a"))
@@ -167,6 +219,39 @@ def test_events_while_in_flight_are_replayed() -> None:
     # only events since the pop count
     again = play.pop()
     assert play.fail(again, 0, "Nodes") is Place.UNSCHEDULABLE
+
+
+def test_replayed_events_are_judged_by_their_hints() -> None:
+    def is_large(subject, old, new) -> bool:
+        return new.metadata.name == "large"
+
+    play = Play(("Picky", Wake(NODE_ADD, is_large)))
+    for name in ("a", "b"):
+        play.add(pod(name))
+    first = play.pop()
+    play.event(NODE_ADD, None, make_node("large"))
+    second = play.pop()  # after the event
+    play.event(NODE_ADD, None, make_node("small"))
+    assert play.fail(first, 0, "Picky") is Place.BACKOFF
+    assert play.fail(second, 0, "Picky") is Place.UNSCHEDULABLE
+
+
+def test_events_mean_nothing_to_a_pod_that_comes_back_with_an_error() -> None:
+    play = Play()
+    play.add(pod("a"))
+    queued = play.pop()
+    play.event(NODE_ADD, None, make_node("n"))
+    assert play.fail(queued, 0) is Place.BACKOFF
+    assert play.name(1) is None
+
+
+def test_pending_plugins_are_replayed_without_backoff() -> None:
+    play = Play(("Waits", Wake(ASSIGNED_POD_DELETE)))
+    play.add(pod("a"))
+    queued = play.pop()
+    play.event(NODE_ADD, None, make_node("n"))
+    play.event(ASSIGNED_POD_DELETE, pod("x"))
+    assert play.fail(queued, 0, "Nodes", pending=["Waits"]) is Place.ACTIVE
 
 
 def test_events_nobody_registered_for_are_not_kept() -> None:
@@ -246,6 +331,37 @@ def test_exactly_five_minutes_are_not_more_than_five_minutes() -> None:
     assert play.next_s() == 330
 
 
+def test_the_flush_is_replayed_for_what_is_in_flight() -> None:
+    play = Play()
+    for name in ("old", "tried"):
+        play.add(pod(name))
+    old, tried = play.pop(), play.pop()
+    play.fail(old, 0, "Nodes")
+    play.queue.flush(T0 + 330 * NS)
+    assert play.place("old") is Place.ACTIVE
+    assert play.fail(tried, 330, "Nodes") is Place.BACKOFF
+
+
+def test_the_flush_leaves_the_young_alone() -> None:
+    play = Play()
+    for name in ("old", "young"):
+        play.add(pod(name))
+    old, young = play.pop(), play.pop()
+    play.fail(old, 0, "Nodes")
+    play.fail(young, 40, "Nodes")
+    play.queue.flush(T0 + 330 * NS)
+    assert (play.place("old"), play.place("young")) == (Place.ACTIVE, Place.UNSCHEDULABLE)
+    assert play.next_s() == 360
+
+
+def test_the_flush_starts_the_five_minutes_anew() -> None:
+    play = gated_play()
+    assert play.next_s() == 330
+    play.queue.flush(T0 + 330 * NS)
+    assert play.place("a") is Place.GATED
+    assert play.next_s() == 660
+
+
 # updates -------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +432,17 @@ def test_a_pod_added_while_in_flight_is_not_popped_twice() -> None:
     assert play.name() is None
 
 
+def test_an_update_in_backoff_changes_the_rank() -> None:
+    play = Play()
+    for name in ("a", "b"):
+        play.add(pod(name))
+    play.fail(play.pop(), 0, "Nodes")
+    play.fail(play.pop(), 0, "Nodes")
+    play.event(NODE_ADD, None, make_node("n"))
+    play.queue.update(pod("b"), pod("b", priority=7, version=2), T0)
+    assert [play.name(), play.name()] == ["b", "a"]
+
+
 # gates ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -370,6 +497,69 @@ def test_a_gate_is_asked_again_before_backoff_but_not_after() -> None:
     door.open = False
     assert play.fail(queued, 2) is Place.UNSCHEDULABLE
     assert play.place("a") is Place.GATED
+
+
+def test_only_its_own_events_have_a_gate_asked_again() -> None:
+    class Door:
+        name = "Door"
+        is_open = False
+        asked = 0
+
+        def pre_enqueue(self, subject) -> Status:
+            self.asked += 1
+            return Status() if self.is_open else Status.refuse("closed")
+
+    door = Door()
+    play = Play(("Door", Wake(ASSIGNED_POD_DELETE, lambda subject, old, new: old.metadata.name == "key")), gates=[door])
+    play.add(pod("a"))
+    assert (play.place("a"), door.asked) == (Place.GATED, 1)
+    door.is_open = True
+    play.event(NODE_ADD, None, make_node("n"))
+    play.event(ASSIGNED_POD_DELETE, pod("x"))  # its event, but its hint says no
+    assert (play.place("a"), door.asked) == (Place.GATED, 1)
+    play.event(ASSIGNED_POD_DELETE, pod("key"))
+    assert (play.place("a"), door.asked) == (Place.ACTIVE, 2)
+
+
+def test_a_preemptor_is_gated_until_its_last_victim_has_left() -> None:
+    world = World(make_node("n1", cpu="2"), *(make_pod(name, node="n1", cpu="1") for name in ("one", "two")))
+    world.graceful = True
+    world.put(make_pod("web", cpu="2", priority=10))
+    world.run()
+    queue = world.scheduler.queue
+    assert [delete.name for delete in world.of(Delete)] == ["one", "two"]
+    # all evictions have been answered: no gate, but nothing that could wake it either
+    assert queue.place_of(world.pod("web")) is Place.UNSCHEDULABLE
+    world.gone("Pod", "default/one")
+    world.until(3)
+    assert world.node_of("web") is None
+    world.gone("Pod", "default/two")
+    world.until(9)
+    assert world.node_of("web") == "n1"
+
+
+# updates of nodes ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "tried"),
+    [
+        (lambda node: with_annotations(node, {"x": "y"}), False),
+        (lambda node: with_labels(node, {"x": "y"}), False),
+        (lambda node: with_spec(node, taints=[make_taint("k")]), False),
+        (lambda node: replace(node, status=replace(node.status, allocatable={"cpu": "64", "memory": "64Gi", "pods": "110"})), False),
+        (lambda node: with_labels(node, {"disk": "ssd"}), True),
+        (lambda node: with_spec(with_labels(node, {"disk": "ssd"}), taints=[make_taint("k")]), True),
+    ],
+    ids=["annotation", "other-label", "taint", "allocatable", "label", "label-and-taint"],
+)
+def test_a_node_update_is_told_by_what_changed(change: Callable, tried: bool) -> None:
+    world = World(make_node("n1"), make_pod("web", node_selector={"disk": "ssd"})).run()
+    world.put(change(world.get("Node", "n1")))
+    world.run()
+    failures = [event for event in world.of(Emit) if event.reason == "FailedScheduling"]
+    # one more attempt for the whole update, however many properties it changed
+    assert (len(failures) + bool(world.node_of("web"))) == (2 if tried else 1)
 
 
 # activation and nomination -------------------------------------------------------------------------------------------------------------

@@ -177,10 +177,11 @@ def spoil(path: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("PRAGMA user_version = 7", "of format version 7, this volsched reads version 1"),
+        ("PRAGMA user_version = 7", "of format version 7, this volsched reads up to version 2"),
         ("PRAGMA application_id = 5", "not a volsched state file"),
         ("UPDATE objects SET body = 'x' WHERE kind = 'Node'", "damaged: the checksum of Node/n1 is wrong"),
-        ("UPDATE counters SET version = 3", "damaged: the history ends at 5, not at 3"),
+        ("UPDATE counters SET version = 3", "damaged: the checksum of the counters is wrong"),
+        ("DELETE FROM history WHERE version = 5", "damaged: the history ends at 4, not at 5"),
         ("DROP TABLE objects", "no such table: objects"),
         ("UPDATE counters SET seed = 'x'", "damaged"),
     ],

@@ -15,7 +15,7 @@ from lightkube.models.core_v1 import Pod
 from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status
 from volsched.engine.reference.node_resources_fit import amount_of, counted_columns
-from volsched.rules.numbers import quotient, wrap64
+from volsched.rules.numbers import int64_of, quotient, wrap64
 from volsched.rules.resources import pod_requests
 
 
@@ -33,7 +33,7 @@ def balance(columns: Sequence[tuple[int, int]]) -> int:
         for fraction in fractions:
             squares = squares + (fraction - mean) * (fraction - mean)
         deviation = math.sqrt(squares / float(len(fractions)))
-    return int((1 - deviation) * 100.0)
+    return int64_of((1 - deviation) * 100.0)
 
 
 class NodeResourcesBalancedAllocation(Plugin):
@@ -54,4 +54,4 @@ class NodeResourcesBalancedAllocation(Plugin):
         columns = list(counted_columns(self._wanted, node, node.requested))
         before = balance([(used, offered) for used, offered, _amount in columns])
         after = balance([(wrap64(used + amount), offered) for used, offered, amount in columns])
-        return 50 + quotient(50 + after - before, 2)
+        return 50 + quotient(wrap64(50 + after - before), 2)

@@ -9,7 +9,8 @@
     PreScore ──Skip──> the plugin counts 0            Score, Normalize, times weight, sum
 
 An own plugin's Filter sees all nodes that are still in at once. With one in the profile all nodes are judged first, plugin by plugin, and
-then visited; without, a node is judged when it is visited, which comes to the same.
+then visited; without, a node is judged when it is visited, which comes to the same. A node that is promised to other pods must let the pod
+pass beside them first.
 
 Source: pkg/scheduler/schedule_one.go, pkg/scheduler/framework/runtime/framework.go, pkg/scheduler/framework/types.go (FitError);
 spec/scheduling.md 9.
@@ -18,17 +19,17 @@ spec/scheduling.md 9.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lightkube.models.core_v1 import Pod
 
-from volsched.engine.chain import Step, arrange, ask_filter, ask_pre_filter, ask_pre_score, ask_scores, invalid_score
+from volsched.engine.chain import Step, arrange, ask_pre_filter, ask_pre_score, ask_scores, invalid_score
 from volsched.engine.decision import Rejection
-from volsched.engine.plugin import ArrayPlugin, BoolArray, CycleState, CycleView
+from volsched.engine.plugin import ArrayPlugin, CycleState
 from volsched.engine.profile import EngineProfile
 from volsched.engine.reference.balanced_allocation import NodeResourcesBalancedAllocation
-from volsched.engine.reference.columns import SnapshotColumns
+from volsched.engine.reference.filters import Filters, Judgement, failure_text, mask_of, view_of
 from volsched.engine.reference.framework import SCORE_MAX, Code, NodeInfo, Plugin, Snapshot, Status, failed
 from volsched.engine.reference.image_locality import ImageLocality
 from volsched.engine.reference.inter_pod_affinity import InterPodAffinity
@@ -134,15 +135,9 @@ class CycleResult:
         return {name: sum(scores.values()) for name, scores in self.scores.items()}
 
 
-class _Fixed:
-    """The generation of a cycle, for its view."""
-
-    def __init__(self, generation: int) -> None:
-        self.generation = generation
-
-
 class Cycle:
-    """One pod, one snapshot. `only` restricts the nodes; `start` and `percentage` say where the search begins and when it ends."""
+    """One pod, one snapshot. `only` restricts the nodes; `start` and `percentage` say where the search begins and when it ends. `beside`:
+    by node, promised pods."""
 
     def __init__(
         self,
@@ -155,6 +150,7 @@ class Cycle:
         profile: EngineProfile,
         plugins: Sequence[ArrayPlugin],
         state: CycleState | None,
+        beside: Mapping[str, Sequence[Pod]],
     ) -> None:
         self._snapshot = snapshot
         self._pod = pod
@@ -166,11 +162,11 @@ class Cycle:
         self._rotates = percentage < 100 or self._takes_first
         self._start = start if self._rotates else 0
         self._only = only
+        self._beside = beside
         self._plugins = {name: PLUGINS[name](snapshot, pod, profile) for name in sorted(profile.names) if name in PLUGINS}
         self._skipped: set[str] = set()  # plugins whose Filter is not asked
         self._nodes = list(snapshot.nodes)
-        columns = SnapshotColumns(snapshot)
-        self._view = CycleView(columns, _Fixed(columns.generation), state)
+        self._view = view_of(snapshot, state)
         self.result = CycleResult()
 
     def run(self) -> CycleResult:
@@ -247,16 +243,36 @@ class Cycle:
 
     # Filter
 
+    def filters(self) -> Filters:
+        """The filters, as the PreFilters have left them."""
+        return Filters(
+            self._snapshot,
+            self._pod,
+            profile=self._profile,
+            arrangement=self._arrangement,
+            plugins=self._plugins,
+            skipped=frozenset(self._skipped),
+            view=self._view,
+        )
+
     def _filter(self) -> None:
         result = self.result
+        filters = self.filters()
         nodes = self._nodes if self._only is None else [node for node in self._nodes if node.name in set(self._only)]
         wanted = 1 if self._takes_first else nodes_wanted(len(nodes), self._percentage)
-        judge = self._judged(nodes) if any(step.own is not None for step in self._arrangement.filters) else self._filter_node
+        contested = {node.name: self._beside_promised(filters, node, pods) for node in nodes if (pods := self._beside.get(node.name))}
+        refused = {name: judgement for name, judgement in contested.items() if not judgement[1].is_success}
+        has_own = any(step.own is not None for step in self._arrangement.filters)
+        judge_alone = filters.judge_all([node for node in nodes if node.name not in refused]) if has_own else filters.judge
+
+        def judge(node: NodeInfo) -> Judgement:
+            return refused.get(node.name) or judge_alone(node)
+
         for offset in range(len(nodes)):
             node = nodes[(self._start + offset) % len(nodes)]
-            plugin, status = judge(node)
+            plugin, status = judgement = judge(node)
             if status.code is Code.ERROR:
-                result.error = f'running "{plugin}" filter plugin: {status.text}'
+                result.error = failure_text(judgement)
                 break
             if status.is_rejected:
                 result.rejected[node.name] = Rejection(plugin, status.code.value, status.reasons)
@@ -267,84 +283,35 @@ class Cycle:
         if self._only is None and self._rotates:
             result.visited = len(result.feasible) + len(result.rejected)
 
+    @staticmethod
+    def _beside_promised(filters: Filters, node: NodeInfo, pods: Sequence[Pod]) -> Judgement:
+        try:
+            return filters.on(node).judge_beside(pods)
+        except PluginError as failure:
+            return "", failed(str(failure))
+
     def _filter_late(self) -> None:
         """Own filters over what the search has found. Their errors are told as they are."""
         result = self.result
+        filters = self.filters()
         for step in self._arrangement.late:
             alive = [node for node in self._nodes if node.name in set(result.feasible)]
             if result.error is not None or not alive:
                 return
-            verdicts: dict[str, tuple[str, Status]] = {}
             try:
-                self._ask_own_filter(step, alive, verdicts)
+                refused = filters.ask_own(step, self._view, alive)
             except PluginError as failure:
                 result.error = str(failure)
                 return
-            result.rejected.update({name: Rejection(who, status.code.value, status.reasons) for name, (who, status) in verdicts.items()})
-            result.feasible = [name for name in result.feasible if name not in verdicts]
-
-    def _steps(self) -> list[Step]:
-        return [step for step in self._arrangement.filters if step.name not in self._skipped]
-
-    def _filter_node(self, node: NodeInfo) -> tuple[str, Status]:
-        for step in self._steps():
-            status = self._ask_filter(step.name, node)
-            if not status.is_success:
-                return step.name, status
-        return "", Status(Code.SUCCESS)
-
-    def _ask_filter(self, name: str, node: NodeInfo) -> Status:
-        plugin = self._plugins.get(name)
-        failure = self._profile.filter_failure(name)
-        if failure is None:
-            return plugin.filter(node) if plugin is not None else Status(Code.SUCCESS)
-        if isinstance(plugin, VolumeRestrictions):
-            status = plugin.filter_disks(node)
-            if not status.is_success:
-                return status
-        return failed(failure)
-
-    def _judged(self, nodes: Sequence[NodeInfo]) -> Callable[[NodeInfo], tuple[str, Status]]:
-        """Every node judged, plugin by plugin; answers what the first that did not let it pass said."""
-        verdicts: dict[str, tuple[str, Status]] = {}
-        alive = list(nodes)
-        for step in self._steps():
-            if not alive:
-                break
-            if step.own is None:
-                for node in alive:
-                    status = self._ask_filter(step.name, node)
-                    if not status.is_success:
-                        verdicts[node.name] = (step.name, status)
-            else:
-                try:
-                    self._ask_own_filter(step, alive, verdicts)
-                except PluginError as failure:
-                    verdicts.update({node.name: (step.name, failed(str(failure))) for node in alive})
-            alive = [node for node in alive if node.name not in verdicts]
-        return lambda node: verdicts.get(node.name, ("", Status(Code.SUCCESS)))
-
-    def _ask_own_filter(self, step: Step, alive: Sequence[NodeInfo], verdicts: dict[str, tuple[str, Status]]) -> None:
-        """Raises PluginError."""
-        for answer in ask_filter(step, self._view, self._pod, self._mask(alive)):
-            code = Code.UNSCHEDULABLE if answer.resolvable else Code.UNRESOLVABLE
-            reasons = (answer.reason,) if answer.reason else ()
-            for node in alive:
-                if not answer.keep[self._view.index_of(node.name)]:
-                    verdicts.setdefault(node.name, (step.name, Status(code, reasons)))
-
-    def _mask(self, nodes: Sequence[NodeInfo]) -> BoolArray:
-        mask = self._view.nowhere()
-        for node in nodes:
-            mask[self._view.index_of(node.name)] = True
-        return mask
+            result.rejected.update({name: Rejection(who, status.code.value, status.reasons) for name, (who, status) in refused.items()})
+            result.feasible = [name for name in result.feasible if name not in refused]
 
     # Score
 
     def _score(self) -> str | None:
         """Fill in the scores; the text of the failure if a plugin could not score."""
-        chosen = set(self.result.feasible)
-        feasible = [node for node in self._nodes if node.name in chosen]
+        by_name = {node.name: node for node in self._nodes}
+        feasible = [by_name[name] for name in self.result.feasible]
         skipped: set[str] = set()
         for step in self._arrangement.pre_scores:
             status = self._ask_pre_score(step, feasible)
@@ -368,7 +335,7 @@ class Cycle:
     def _ask_pre_score(self, step: Step, feasible: Sequence[NodeInfo]) -> Status:
         if step.own is not None:
             try:
-                return Status(Code.SUCCESS if ask_pre_score(step, self._view, self._pod, self._mask(feasible)) else Code.SKIP)
+                return Status(Code.SUCCESS if ask_pre_score(step, self._view, self._pod, mask_of(self._view, feasible)) else Code.SKIP)
             except PluginError as failure:
                 return failed(str(failure))
         failed_for = self._profile.pre_score_failure(step.name)
@@ -380,7 +347,7 @@ class Cycle:
     def _ask_scores(self, step: Step, feasible: Sequence[NodeInfo]) -> dict[str, int]:
         """Normalised scores by node; empty for a plugin that has none. Raises PluginError with the cycle's text."""
         if step.own is not None:
-            by_place = ask_scores(step, self._view, self._pod, self._mask(feasible))
+            by_place = ask_scores(step, self._view, self._pod, mask_of(self._view, feasible))
             return {node.name: int(by_place[self._view.index_of(node.name)]) for node in feasible}
         status = Status(Code.SUCCESS)
         plugin = self._plugins.get(step.name)

@@ -2,25 +2,27 @@
 
 It is used when asked for by name, to compare with; it never stands in for the native engine unasked.
 
-Reserve in miniature: `assume` counts the pod on its node, lays over each volume chosen for a claim a copy that is claimed, and over each
-claim to be provisioned a copy that names the node. `forget` takes exactly these back. Source: spec/scheduling.md 4.6, 5, 9, 12.
+Reserve in miniature: `assume` counts the pod on its node, lays over each volume chosen for a claim that it is claimed, and over each claim
+to be provisioned that it names the node. `forget` takes exactly these back. Source: spec/scheduling.md 4.6, 5, 9, 12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 
 from lightkube.models.core_v1 import ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod
 
 from volsched.api.edit import annotations_of, with_annotations, with_spec
 from volsched.api.kinds import Object, key_of
+from volsched.engine.decision import UNRESOLVABLE, Decision, Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
 from volsched.engine.decision import Assumption as AssumptionProtocol
-from volsched.engine.decision import Decision, Provisioning, Rejection, StaticBinding, TieBreak, VolumePlan
 from volsched.engine.plugin import ArrayPlugin, CycleState
 from volsched.engine.profile import EngineProfile, default_profile
 from volsched.engine.reference.cycle import Cycle, CycleResult, heap_winner
 from volsched.engine.reference.state import ClusterState, Name
+from volsched.engine.reference.trial import ReferenceTrial
 from volsched.engine.reference.volume_binding import Plan, claim_key
 from volsched.env.chance import Chance
 from volsched.errors import EngineError
@@ -42,9 +44,11 @@ def _volume_plan(plan: Plan | None) -> VolumePlan:
 class ReferenceDecision:
     """A finished cycle. Everything was worked out when it was made, so it can be read at any time."""
 
-    def __init__(self, engine: ReferenceEngine, pod: Pod, result: CycleResult, node: str | None) -> None:
+    def __init__(self, engine: ReferenceEngine, pod: Pod, cycle: Cycle, node: str | None, generation: int) -> None:
         self.engine = engine
-        self.result = result
+        self.cycle = cycle
+        self.result = cycle.result
+        self.generation = generation
         self._pod = pod
         self._node = node
 
@@ -170,11 +174,12 @@ class ReferenceEngine:
         plugins: Sequence[ArrayPlugin] = (),
         profile: EngineProfile | None = None,
         state: CycleState | None = None,
+        beside: Mapping[str, Sequence[Pod]] | None = None,
     ) -> Decision:
         snapshot = self._state.snapshot()
         used = profile or self._profile
         percentage = used.percentage_of_nodes_to_score
-        result = Cycle(
+        cycle = Cycle(
             snapshot,
             pod,
             start=self._start,
@@ -183,10 +188,27 @@ class ReferenceEngine:
             profile=used,
             plugins=plugins,
             state=state,
-        ).run()
+            beside=beside or {},
+        )
+        result = cycle.run()
         if snapshot.nodes:
             self._start = (self._start + result.visited) % len(snapshot.nodes)
-        return ReferenceDecision(self, pod, result, self._choose(result))
+        return ReferenceDecision(self, pod, cycle, self._choose(result), self._state.generation)
+
+    def trial(self, decision: Decision, *, pods_on: Callable[[str], Sequence[Pod]] | None = None) -> ReferenceTrial:
+        if not isinstance(decision, ReferenceDecision) or decision.engine is not self:
+            raise EngineError("the decision was not made by this engine")
+        if decision.error is not None:
+            raise EngineError(f"the decision failed, there is nothing to try: {decision.error}")
+        if decision.prefilter is not None and decision.prefilter.code == UNRESOLVABLE:
+            raise EngineError("the pod was refused before any node was looked at, there is nothing to try")
+
+        def check() -> None:
+            if decision.generation != self._state.generation:
+                raise EngineError("the cluster has changed since this decision was made; decide again")
+
+        check()
+        return ReferenceTrial(decision.cycle.filters(), check)
 
     def _choose(self, result: CycleResult) -> str | None:
         if result.error is not None or not result.feasible:
@@ -218,15 +240,16 @@ class ReferenceEngine:
         volumes: list[Name] = []
         claims: list[Name] = []
         assumption = ReferenceAssumption(number, with_spec(decision.pod, nodeName=chosen), chosen, _volume_plan(plan), volumes, claims)
+        self._state.generation += 1
         try:
             for claim, pv in plan.bind:
                 key = ("", key_of(pv).name)
-                self._state.volumes.assume(key, number, claimed(pv, claim))
+                self._state.volumes.assume(key, number, pv, partial(claimed, claim=claim))
                 volumes.append(key)
             for item in plan.provision:
                 claim_name = key_of(item.claim)
                 key = (claim_name.namespace, claim_name.name)
-                self._state.claims.assume(key, number, with_annotations(item.claim, {ANN_SELECTED_NODE: chosen}))
+                self._state.claims.assume(key, number, item.claim, partial(with_annotations, changes={ANN_SELECTED_NODE: chosen}))
                 claims.append(key)
         except EngineError:
             self._restore(assumption)
@@ -237,6 +260,7 @@ class ReferenceEngine:
     def forget(self, assumption: AssumptionProtocol) -> None:
         if not isinstance(assumption, ReferenceAssumption):
             raise EngineError("the assumption was not made by this engine")
+        self._state.generation += 1
         key = key_of(assumption.pod)
         if self._state.placed_pod((key.namespace, key.name)) is assumption.pod:
             self._state.remove_pod((key.namespace, key.name))

@@ -1,6 +1,7 @@
-"""What a plugin is in the reference engine: statuses, the node as filters see it, the five calls of a cycle.
+"""What a plugin is in the reference engine: statuses, the node as filters see it, the calls of a cycle.
 
     pre_filter ──Skip?──> filter, node by node ──feasible──> pre_score ──Skip?──> score, node by node ──> normalize ──> times weight
+        └─clone──> add_pod, remove_pod ──> filter of one node, as if other pods were there
 
 One plugin object serves one pod in one cycle, so what pre_filter works out is kept in attributes. Nothing here is fast: every step is the
 sentence of spec/scheduling.md written down, over API objects, because its only purpose is to be compared with.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
 
 from lightkube.models.core_v1 import Node, Pod
 
@@ -98,6 +99,7 @@ class NodeInfo:
         self.node = node
         self.name = (node.metadata.name if node.metadata else None) or ""
         self.labels = labels_of(node)
+        self.infos = tuple(pods)
         self.pods = [info.pod for info in pods]
         self.images = images
         self.allocatable = node_allocatable(node)
@@ -106,6 +108,10 @@ class NodeInfo:
         for info in pods:
             self.requested = self.requested.plus(info.requests)
             self.scoring_requested = self.scoring_requested.plus(info.scoring_requests)
+
+    def holding(self, pods: Sequence[PodInfo]) -> NodeInfo:
+        """The node as it would be with other pods."""
+        return NodeInfo(self.node, pods, self.images)
 
 
 class Snapshot(NamedTuple):
@@ -136,6 +142,16 @@ class Plugin:
     def filter(self, node: NodeInfo) -> Status:
         """Whether the pod could run on the node."""
         return SUCCESS
+
+    def add_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        """Adjust what `pre_filter` counted to one pod more on the node."""
+
+    def remove_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        """Adjust what `pre_filter` counted to one pod less on the node."""
+
+    def clone(self) -> Self:
+        """The plugin to try things on one node with: a copy where `add_pod` changes anything."""
+        return self
 
     def pre_score(self, nodes: Sequence[NodeInfo]) -> Status:
         """Prepare scoring of the feasible nodes. Skip: the plugin counts 0 on every node."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from volsched.engine.reference.framework import SCORE_MAX, NodeInfo, Plugin
-from volsched.rules.numbers import quotient, wrap64
+from volsched.rules.numbers import int64_of, quotient, wrap64
 
 _MEBIBYTE: Final = 1024 * 1024
 _SUM_BYTES_MIN: Final = 23 * _MEBIBYTE
@@ -35,7 +35,7 @@ class ImageLocality(Plugin):
             state = node.images.get(normalized_image_name(name))
             if state is not None:
                 spread = float(state.node_count) / float(len(self.snapshot.nodes))
-                total = wrap64(total + int(float(state.size_bytes) * spread))
+                total = wrap64(total + int64_of(float(state.size_bytes) * spread))
         highest = _CONTAINER_BYTES_MAX * len(images)
         # raised to the minimum first: without any image the maximum is below it and does not count
         total = _SUM_BYTES_MIN if total < _SUM_BYTES_MIN else min(total, highest)

@@ -9,8 +9,9 @@ spec/scheduling.md 8.9.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from lightkube.models.core_v1 import Pod, PodAffinityTerm, WeightedPodAffinityTerm
 
@@ -22,6 +23,7 @@ from volsched.engine.reference.framework import (
     SUCCESS,
     NodeInfo,
     Plugin,
+    PodInfo,
     Snapshot,
     Status,
     failed,
@@ -105,8 +107,11 @@ def _terms_of(pod: Pod, *, strict: bool) -> _Terms:
 
 def _add(counts: _Counts, node: NodeInfo, term: _Term, amount: int) -> None:
     value = node.labels.get(term.key)
-    if value is not None:
-        counts[term.key, value] = counts.get((term.key, value), 0) + amount
+    if value is None:
+        return
+    counts[term.key, value] = counts.get((term.key, value), 0) + amount
+    if counts[term.key, value] == 0:
+        del counts[term.key, value]  # whether anything is counted at all decides for the first of a group
 
 
 class InterPodAffinity(Plugin):
@@ -153,31 +158,49 @@ class InterPodAffinity(Plugin):
             return unresolvable(f"parsing pod: {problem}"), None
         for node in self.snapshot.nodes:
             for other in node.pods:
-                for term in _terms_of(other, strict=False).anti_affinity:
-                    if term.matches(self.pod, self._namespace_labels):
-                        _add(self._refusing_counts, node, term, 1)
-                if self._matches_all_affinity(other):
-                    for term in self._terms.affinity:
-                        _add(self._near_counts, node, term, 1)
-                for term in self._terms.anti_affinity:
-                    if term.matches(other, {}):
-                        _add(self._far_counts, node, term, 1)
+                self._count(other, node, 1)
         concerned = self._terms.affinity or self._terms.anti_affinity or self._refusing_counts
         return (SUCCESS if concerned else SKIP), None
+
+    def _count(self, other: Pod, node: NodeInfo, amount: int) -> None:
+        for term in _terms_of(other, strict=False).anti_affinity:
+            if term.matches(self.pod, self._namespace_labels):
+                _add(self._refusing_counts, node, term, amount)
+        if self._matches_all_affinity(other):
+            for term in self._terms.affinity:
+                _add(self._near_counts, node, term, amount)
+        for term in self._terms.anti_affinity:
+            if term.matches(other, {}):
+                _add(self._far_counts, node, term, amount)
+
+    def add_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._count(other.pod, node, 1)
+
+    def remove_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._count(other.pod, node, -1)
+
+    def clone(self) -> Self:
+        made = copy.copy(self)
+        made._near_counts = dict(self._near_counts)
+        made._far_counts = dict(self._far_counts)
+        made._refusing_counts = dict(self._refusing_counts)
+        return made
 
     def filter(self, node: NodeInfo) -> Status:
         if not self._is_near(node):
             return unresolvable("node(s) didn't match pod affinity rules")
-        if any(self._far_counts.get((term.key, node.labels[term.key])) for term in self._terms.anti_affinity if term.key in node.labels):
+        if any(
+            self._far_counts.get((term.key, node.labels[term.key]), 0) > 0 for term in self._terms.anti_affinity if term.key in node.labels
+        ):
             return unschedulable("node(s) didn't match pod anti-affinity rules")
-        if any(self._refusing_counts.get(pair) for pair in node.labels.items()):
+        if any(self._refusing_counts.get(pair, 0) > 0 for pair in node.labels.items()):
             return unschedulable("node(s) didn't satisfy existing pods anti-affinity rules")
         return SUCCESS
 
     def _is_near(self, node: NodeInfo) -> bool:
         if not all(term.key in node.labels for term in self._terms.affinity):
             return False
-        if all(self._near_counts.get((term.key, node.labels[term.key])) for term in self._terms.affinity):
+        if all(self._near_counts.get((term.key, node.labels[term.key]), 0) > 0 for term in self._terms.affinity):
             return True
         # the first of a group of pods that want to be together may go anywhere
         return not self._near_counts and self._matches_all_affinity(self.pod)

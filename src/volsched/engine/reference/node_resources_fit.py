@@ -120,7 +120,7 @@ class NodeResourcesFit(Plugin):
                     score = shape_score(args.shape, 100 if full else quotient(wrap64(requested * 100), capacity))
                     if score <= 0:
                         continue  # a resource that scores nothing does not pull the mean down
-                total += score * item.weight
+                total = wrap64(total + score * item.weight)
                 weights += item.weight
         if weights == 0:
             return 0

@@ -11,9 +11,10 @@ Source: pkg/scheduler/framework/plugins/podtopologyspread/{common,filtering,scor
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
 from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
 from lightkube.models.core_v1 import Pod, TopologySpreadConstraint
@@ -26,6 +27,7 @@ from volsched.engine.reference.framework import (
     SUCCESS,
     NodeInfo,
     Plugin,
+    PodInfo,
     Snapshot,
     Status,
     failed,
@@ -161,6 +163,27 @@ class PodTopologySpread(Plugin):
                     value = node.labels[constraint.key]
                     counts[value] = counts.get(value, 0) + self._count(constraint.selector, node)
         return SUCCESS, None
+
+    def _adjust(self, other: PodInfo, node: NodeInfo, amount: int) -> None:
+        """One pod more or less. Unlike `_count`, this counts pods on their way out, and a selector that asks for nothing counts all."""
+        namespace = (other.pod.metadata.namespace if other.pod.metadata else None) or "default"
+        if namespace != self.namespace or not all(constraint.key in node.labels for constraint in self._hard):
+            return
+        for constraint, counts in zip(self._hard, self._hard_counts, strict=True):
+            if constraint.selector.matches(labels_of(other.pod)) and self._included(constraint, node):
+                value = node.labels[constraint.key]
+                counts[value] = counts.get(value, 0) + amount
+
+    def add_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._adjust(other, node, 1)
+
+    def remove_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._adjust(other, node, -1)
+
+    def clone(self) -> Self:
+        made = copy.copy(self)
+        made._hard_counts = [dict(counts) for counts in self._hard_counts]
+        return made
 
     def filter(self, node: NodeInfo) -> Status:
         for constraint, counts in zip(self._hard, self._hard_counts, strict=True):

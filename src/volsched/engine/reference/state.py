@@ -1,8 +1,8 @@
 """The cluster as the reference engine knows it: objects by kind, assumed copies over them, pods by node, nodes in order.
 
     informer object ──stored[key]──┐
-                                   ├──get──> the assumed copy while both carry the same resourceVersion, else the stored one
-    assume ─────────assumed[key]───┘         any stored change to another resourceVersion drops the assumption for good
+                                   ├──get──> the stored object with the latest assumption laid over it
+    assume ─────────edits[key]─────┘         a stored object of another resourceVersion drops all assumptions for good
 
 Volumes and claims have this overlay, as VolumeBinding's assume caches do; the other plugins read what is stored. Versions are compared for
 equality only. Several assumptions on one object pile up, the latest counts, and forgetting one leaves the others.
@@ -13,7 +13,7 @@ spec/scheduling.md 5, 9.2, 12.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 from lightkube.models.apps_v1 import ReplicaSet, StatefulSet
@@ -47,21 +47,31 @@ def _version(obj: object) -> str:
 
 
 class AssumeCache(Generic[T]):
-    """Stored objects of one kind with assumed copies over them."""
+    """Stored objects of one kind with assumptions over them: edits, by the number of the assumption."""
 
     def __init__(self) -> None:
         self._stored: dict[Name, T] = {}
-        self._assumed: dict[Name, dict[int, T]] = {}  # per object: assumption number -> copy, oldest first
+        self._edits: dict[Name, dict[int, Callable[[T], T]]] = {}  # oldest first
+        self._edited: dict[Name, T] = {}  # the stored object after the last of its edits
 
     def upsert(self, key: Name, obj: T) -> None:
-        """Take a stored object; an assumption made on another version of it is gone."""
+        """Take a stored object; assumptions made on another version of it are gone."""
         if key not in self._stored or _version(self._stored[key]) != _version(obj):
-            self._assumed.pop(key, None)
+            self._edits.pop(key, None)
         self._stored[key] = obj
+        self._edit(key)
 
     def remove(self, key: Name) -> None:
         self._stored.pop(key, None)
-        self._assumed.pop(key, None)
+        self._edits.pop(key, None)
+        self._edit(key)
+
+    def _edit(self, key: Name) -> None:
+        edits = self._edits.get(key)
+        if edits:
+            self._edited[key] = list(edits.values())[-1](self._stored[key])
+        else:
+            self._edited.pop(key, None)
 
     def stored(self, key: Name) -> T | None:
         """The object as the API server has it."""
@@ -69,8 +79,7 @@ class AssumeCache(Generic[T]):
 
     def get(self, key: Name) -> T | None:
         """The object with assumptions applied."""
-        copies = self._assumed.get(key)
-        return list(copies.values())[-1] if copies else self._stored.get(key)
+        return self._edited.get(key, self._stored.get(key))
 
     def all(self) -> Iterator[T]:
         """Every object with assumptions applied, by name."""
@@ -79,30 +88,37 @@ class AssumeCache(Generic[T]):
             assert found is not None
             yield found
 
-    def assume(self, key: Name, number: int, copy: T) -> None:
-        """Lay a changed copy over the stored object. Raises EngineError unless it was made from the stored version."""
+    def assume(self, key: Name, number: int, seen: T, edit: Callable[[T], T]) -> None:
+        """Lay an edit over the stored object. Raises EngineError unless `seen`, what it was decided on, is the stored version."""
         stored = self._stored.get(key)
         label = "/".join(part for part in key if part)
         if stored is None:
             raise EngineError(f'"{label}" cannot be assumed: the engine does not know it')
-        if _version(stored) != _version(copy):
-            raise EngineError(f'"{label}" is out of sync (stored: {_version(stored)}, assume: {_version(copy)})')
-        self._assumed.setdefault(key, {})[number] = copy
+        if _version(stored) != _version(seen):
+            raise EngineError(f'"{label}" is out of sync (stored: {_version(stored)}, assume: {_version(seen)})')
+        self._edits.setdefault(key, {})[number] = edit
+        self._edit(key)
 
     def restore(self, key: Name, number: int) -> None:
         """Take an assumption back; nothing happens when the object has moved on since."""
-        copies = self._assumed.get(key)
-        if copies is not None and copies.pop(number, None) is not None and not copies:
-            del self._assumed[key]
+        edits = self._edits.get(key)
+        if edits is not None and edits.pop(number, None) is not None:
+            if not edits:
+                del self._edits[key]
+            self._edit(key)
 
 
 class NodeTree:
-    """Nodes by zone, and the order in which they are visited: the first of each zone, then the second of each, and so on."""
+    """Nodes by zone, and the order in which they are visited: the first of each zone, then the second of each, and so on.
+
+    The order is made anew by the first decision that finds other nodes than the last one did. So a node that changes its zone, or goes and
+    is back by then, keeps its place until another comes or goes.
+    """
 
     def __init__(self) -> None:
         self._zones: dict[str, list[str]] = {}
         self._zone_of: dict[str, str] = {}
-        self._order: list[str] = []
+        self._listed: list[str] = []
 
     @staticmethod
     def zone_key(node: Node) -> str:
@@ -113,7 +129,7 @@ class NodeTree:
         return f"{region}{_ZONE_SEPARATOR}{zone}" if region or zone else ""
 
     def upsert(self, name: str, node: Node) -> None:
-        """Add a node, or move it to its new zone. The visiting order is made anew only when the node was not known."""
+        """Add a node, or move it to its new zone."""
         zone = self.zone_key(node)
         known = self._zone_of.get(name)
         if known == zone:
@@ -122,26 +138,28 @@ class NodeTree:
             self._leave(name)
         self._zones.setdefault(zone, []).append(name)
         self._zone_of[name] = zone
-        if known is None:
-            self._rebuild()
 
     def remove(self, name: str) -> None:
         if name in self._zone_of:
             self._leave(name)
-            self._rebuild()
 
     def order(self) -> list[str]:
-        return list(self._order)
+        """As the next decision would have it."""
+        if set(self._listed) == self._zone_of.keys():
+            return list(self._listed)
+        rows = max((len(names) for names in self._zones.values()), default=0)
+        return [names[row] for row in range(rows) for names in self._zones.values() if row < len(names)]
+
+    def decide(self) -> list[str]:
+        """The order for a decision that is now made."""
+        self._listed = self.order()
+        return list(self._listed)
 
     def _leave(self, name: str) -> None:
         zone = self._zone_of.pop(name)
         self._zones[zone].remove(name)
         if not self._zones[zone]:
             del self._zones[zone]  # it comes back at the end
-
-    def _rebuild(self) -> None:
-        rows = max((len(names) for names in self._zones.values()), default=0)
-        self._order = [names[row] for row in range(rows) for names in self._zones.values() if row < len(names)]
 
 
 class _Images:
@@ -177,9 +195,10 @@ class _Images:
 
 
 class ClusterState:
-    """Everything the plugins read."""
+    """Everything the plugins read. `generation` grows with every object that comes or goes, assumptions included."""
 
     def __init__(self) -> None:
+        self.generation = 0
         self.claims: AssumeCache[PersistentVolumeClaim] = AssumeCache()
         self.volumes: AssumeCache[PersistentVolume] = AssumeCache()
         self.classes: dict[str, StorageClass] = {}
@@ -196,12 +215,13 @@ class ClusterState:
         self._tree = NodeTree()
         self._images = _Images()
         self._node_of_pod: dict[Name, str] = {}
-        self._pods: dict[str, dict[Name, PodInfo]] = {}  # by node name, known or not
+        self._pods: dict[str, list[tuple[Name, PodInfo]]] = {}  # by node name, known or not
         self._rows: dict[str, NodeInfo] = {}  # as last copied; a node that changed since is missing
 
     # Objects in and out
 
     def upsert(self, obj: Object) -> None:
+        self.generation += 1
         kind, namespace, name = key_of(obj)
         if isinstance(obj, Node):
             self._nodes[name] = obj
@@ -218,6 +238,7 @@ class ClusterState:
             table[self._table_key(kind, namespace, name)] = obj
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
+        self.generation += 1
         if kind == "Node":
             self._nodes.pop(name, None)
             self._tree.remove(name)
@@ -259,19 +280,22 @@ class ClusterState:
         node = pod.spec.nodeName if pod.spec else None
         if node and not pod_terminated(pod):
             self._node_of_pod[key] = node
-            self._pods.setdefault(node, {})[key] = PodInfo(pod)
+            self._pods.setdefault(node, []).append((key, PodInfo(pod)))
             self._rows.pop(node, None)
 
     def remove_pod(self, key: Name) -> None:
         node = self._node_of_pod.pop(key, None)
         if node is not None:
-            del self._pods[node][key]
+            pods = self._pods[node]
+            place = [name for name, _info in pods].index(key)
+            pods[place] = pods[-1]  # as upstream: the last takes the place of the one that leaves
+            pods.pop()
             self._rows.pop(node, None)
 
     def placed_pod(self, key: Name) -> Pod | None:
         """The pod counted under this name, None when no node has it."""
         node = self._node_of_pod.get(key)
-        return self._pods[node][key].pod if node is not None else None
+        return dict(self._pods[node])[key].pod if node is not None else None
 
     # Reading
 
@@ -279,12 +303,13 @@ class ClusterState:
         return self._tree.order()
 
     def snapshot(self) -> Snapshot:
-        """Rows of all nodes in order; only rows of nodes that changed are made anew, so image counts of the others may lag."""
-        for name in self._tree.order():
+        """Rows of all nodes in order, for a decision. Only rows of nodes that changed are made anew, so image counts of others may lag."""
+        order = self._tree.decide()
+        for name in order:
             if name not in self._rows:
-                pods = list(self._pods.get(name, {}).values())
+                pods = [info for _name, info in self._pods.get(name, ())]
                 self._rows[name] = NodeInfo(self._nodes[name], pods, self._images.states(name))
-        return Snapshot([self._rows[name] for name in self._tree.order()], self)
+        return Snapshot([self._rows[name] for name in order], self)
 
     def claim(self, namespace: str, name: str) -> PersistentVolumeClaim | None:
         """The claim as the API server has it, as every plugin but VolumeBinding's binder reads it."""

@@ -5,12 +5,13 @@ Source: pkg/scheduler/framework/plugins/volumerestrictions; spec/scheduling.md 7
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from typing import ClassVar, Self
 
 from lightkube.models.core_v1 import Pod, Volume
 
 from volsched.engine.profile import EngineProfile
-from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, Snapshot, Status, unresolvable, unschedulable
+from volsched.engine.reference.framework import SKIP, SUCCESS, NodeInfo, Plugin, PodInfo, Snapshot, Status, unresolvable, unschedulable
 from volsched.rules.volumes import READ_WRITE_ONCE_POD, claim_names
 
 DEFAULT_RBD_POOL = "rbd"
@@ -54,26 +55,41 @@ class VolumeRestrictions(Plugin):
 
     def __init__(self, snapshot: Snapshot, pod: Pod, profile: EngineProfile) -> None:
         super().__init__(snapshot, pod, profile)
-        self._conflicts = 0
+        self._single: set[tuple[str, str]] = set()  # claims of the pod that take one pod only
+        self._conflicts = 0  # those that another pod uses
 
     def pre_filter(self) -> tuple[Status, frozenset[str] | None]:
-        single: set[tuple[str, str]] = set()
         for key in _claim_keys(self.pod):
             claim = self.cluster.claim(*key)
             if claim is None:
                 return unresolvable(f'persistentvolumeclaim "{key[1]}" not found'), None
             if READ_WRITE_ONCE_POD in ((claim.spec.accessModes if claim.spec else None) or ()):
-                single.add(key)
+                self._single.add(key)
         in_use = {key for node in self.snapshot.nodes for pod in node.pods for key in _claim_keys(pod)}
-        self._conflicts = len(single & in_use)
+        self._conflicts = len(self._single & in_use)
         exclusive = any(_is_exclusive(volume) for volume in self.spec.volumes or ())
         return (SUCCESS if exclusive or self._conflicts else SKIP), None
+
+    def _uses_by_name(self, other: PodInfo) -> int:
+        """References of a pod to claims with the names of those that take one pod only, whatever namespace it is in. Upstream compares
+        the names alone, and counts two references of one pod twice."""
+        names = {name for _namespace, name in self._single}
+        return sum(name in names for _namespace, name in _claim_keys(other.pod))
+
+    def add_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._conflicts += self._uses_by_name(other)
+
+    def remove_pod(self, other: PodInfo, node: NodeInfo) -> None:
+        self._conflicts -= self._uses_by_name(other)
+
+    def clone(self) -> Self:
+        return copy.copy(self)
 
     def filter(self, node: NodeInfo) -> Status:
         status = self.filter_disks(node)
         if not status.is_success:
             return status
-        if self._conflicts:
+        if self._conflicts > 0:
             return unschedulable(
                 "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
             )

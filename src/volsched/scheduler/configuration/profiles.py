@@ -87,11 +87,7 @@ def build_profile(handle: Handle, *, settings: ProfileSettings, registry: Regist
             own[name] = registry.build(name, settings.own_args.get(name, {}), handle)
         except InputError as problem:
             raise origin.error([(enabled[name], problem.message)]) from problem
-    try:
-        expanded = expand(settings.sets, lambda name, point: _implements(name, point, own))
-    except PointError as problem:
-        raise origin.error([(problem.path or settings.path, problem.message)]) from problem
-    _check_needed(expanded, settings, origin)
+    expanded = _expanded(settings, own, origin)
     engine = engine_profile(settings, expanded)
     plugins: list[Plugin] = []
     for name in _in_order(settings):
@@ -105,6 +101,29 @@ def build_profile(handle: Handle, *, settings: ProfileSettings, registry: Regist
         engine=engine,
         orders=expanded.at,
     )
+
+
+def engine_profiles(configuration: Configuration) -> dict[str, EngineProfile]:
+    """The engine's part of every profile, by scheduler name. Raises InputError for a profile with plugins that are not built in."""
+    return {settings.scheduler_name: _built_in_profile(settings, configuration.origin) for settings in configuration.profiles}
+
+
+def _built_in_profile(settings: ProfileSettings, origin: Origin) -> EngineProfile:
+    for one in settings.sets.values():
+        for item in one.enabled:
+            if item.name not in IMPLEMENTS:
+                raise origin.error([(item.path, f"plugin {item.name} is not built in, and no others run here")])
+    expanded = _expanded(settings, {}, origin)
+    return engine_profile(settings, expanded)
+
+
+def _expanded(settings: ProfileSettings, own: Mapping[str, Any], origin: Origin) -> Expanded:
+    try:
+        expanded = expand(settings.sets, lambda name, point: _implements(name, point, own))
+    except PointError as problem:
+        raise origin.error([(problem.path or settings.path, problem.message)]) from problem
+    _check_needed(expanded, settings, origin)
+    return expanded
 
 
 def _in_order(settings: ProfileSettings) -> Sequence[str]:

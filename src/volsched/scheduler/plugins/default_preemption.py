@@ -8,8 +8,9 @@
 The pod is reported as unschedulable all the same and tried again when its victims are gone. While the API calls of an eviction run, the
 pod is gated, so that the departures of the first victims do not wake it.
 
-A dry run changes the engine and puts it back: pods are removed and added again, nothing else. Where upstream leaves the choice to chance
-(where to start, what order candidates have), node order decides.
+Dry runs are questions to a trial of the engine, many nodes at once, in blocks of as many as candidates are wanted: nodes that would not fit
+the pod even without any victim need nothing more, and after enough candidates no further node is looked at. Where upstream leaves the
+choice to chance (where to start, what order candidates have), node order decides.
 
 Source: pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go, pkg/scheduler/framework/preemption/*.go;
 spec/scheduling.md 11.
@@ -17,9 +18,8 @@ spec/scheduling.md 11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from lightkube.models.core_v1 import Pod, PodCondition
@@ -28,7 +28,7 @@ from lightkube.models.policy_v1 import PodDisruptionBudget
 from volsched.api.edit import labels_of, uid_of
 from volsched.api.kinds import meta
 from volsched.cache.scheduler_cache import pod_id
-from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Rejection
+from volsched.engine.decision import UNRESOLVABLE, UNSCHEDULABLE, Eviction, Rejection, Trial
 from volsched.errors import ApiError, NotFoundError, PluginError
 from volsched.ports import Delete, Emit, Pause, Steps
 from volsched.rules.selectors import Selector, SelectorError, compile_selector
@@ -48,13 +48,13 @@ from volsched.scheduler.framework import (
     fit_error,
 )
 from volsched.scheduler.nominator import nominated_node
-from volsched.scheduler.queue import priority_of
+from volsched.scheduler.priority import priority_of
 from volsched.scheduler.retry import persistently
 
 NAME: Final = "DefaultPreemption"
 FAILED_EVICTION_WAIT_S: Final = 1.0
-_NO_VICTIMS: Final = Rejection(NAME, UNRESOLVABLE, ("No preemption victims found for incoming pod",))
-_NOT_HELPFUL: Final = Rejection(NAME, UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
+_NO_VICTIMS: Final = Rejection("", UNRESOLVABLE, ("No preemption victims found for incoming pod",))
+_NOT_HELPFUL: Final = Rejection("", UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
 _PRIORITY_OFFSET: Final = 1 << 31  # makes every priority count as a victim more, so that fewer victims win
 
 
@@ -64,6 +64,40 @@ class Candidate(NamedTuple):
     node: str
     victims: tuple[Pod, ...]
     violations: int  # victims whose eviction breaks a PodDisruptionBudget
+
+
+class _Victim(NamedTuple):
+    """A pod that may have to go. `importance`: the smaller the more important. `is_violating`: its eviction breaks a budget."""
+
+    pod: Pod
+    importance: tuple[int, int]
+    is_violating: bool
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What dry runs have come to. `wanted`: how many candidates are enough, if one of them breaks no budget; no more than these are kept of
+    either sort. `tried`: why other nodes do not help."""
+
+    wanted: int
+    harmless: list[Candidate] = field(default_factory=list)
+    violating: list[Candidate] = field(default_factory=list)
+    tried: dict[str, Rejection] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, candidate: Candidate) -> None:
+        kept = self.violating if candidate.violations else self.harmless
+        if len(kept) < self.wanted:
+            kept.append(candidate)
+
+    @property
+    def are_enough(self) -> bool:
+        return bool(self.harmless) and len(self.harmless) + len(self.violating) >= self.wanted
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Those that break no budget first."""
+        return self.harmless + self.violating
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +186,15 @@ class DefaultPreemption:
         refusal = self._not_eligible(current, verdicts)
         if refusal:
             return PostFilterResult(Status.refuse(f"preemption: {refusal}"))
-        candidates, tried, errors = self._dry_runs(current, verdicts)
-        if errors and not candidates:
-            distinct = list(dict.fromkeys(errors))
+        found = self._dry_runs(current, state, verdicts)
+        if found.errors and not found.candidates:
+            distinct = list(dict.fromkeys(found.errors))
             text = distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
             return PostFilterResult(Status.fail(f"preemption: {text}"))
-        if not candidates:
-            text = fit_error(Verdicts(verdicts.nodes, tried, absent=_NOT_HELPFUL))
+        if not found.candidates:
+            text = fit_error(Verdicts(verdicts.nodes, found.tried, absent=_NOT_HELPFUL))
             return PostFilterResult(Status.refuse(f"preemption: {text}"), Nominating(""))
-        left = self._ask_extenders(current, candidates)
+        left = self._ask_extenders(current, found.candidates)
         if isinstance(left, str):
             return PostFilterResult(Status.fail(f"preemption: {left}"))
         if not left:
@@ -181,8 +215,8 @@ class DefaultPreemption:
         if not node:
             return ""
         verdict = verdicts.of(node)
-        if verdict is not None and verdict.code == UNRESOLVABLE:
-            return ""  # the promised node is no use any more
+        if verdict is None or verdict.code == UNRESOLVABLE:
+            return ""  # the promised node is gone, or no use any more
         for other in self._handle.cache.pods_on(node):
             if priority_of(other) < priority_of(pod) and preempted_and_terminating(other):
                 return "not eligible due to a terminating pod on the nominated node."
@@ -212,68 +246,72 @@ class DefaultPreemption:
 
     # dry runs
 
-    def _dry_runs(self, pod: Pod, verdicts: Verdicts) -> tuple[list[Candidate], dict[str, Rejection], list[str]]:
-        """Candidates (those that break no budget first), why the other nodes tried do not help, and errors."""
+    def _dry_runs(self, pod: Pod, state: CycleState, verdicts: Verdicts) -> _Findings:
         nodes = verdicts.with_code(UNSCHEDULABLE)
-        wanted = min(max(len(nodes) * self._min_candidates_percent // 100, self._min_candidates), len(nodes))
+        share = len(nodes) * self._min_candidates_percent // 100
+        found = _Findings(wanted=min(max(share, self._min_candidates), len(nodes)))
+        if not nodes:
+            return found
+        trial = self._handle.trial(state)
+        beside = self._handle.beside(pod)
         budgets = list(self._budgets())
-        harmless: list[Candidate] = []
-        violating: list[Candidate] = []
-        tried: dict[str, Rejection] = {}
-        errors: list[str] = []
-        for node in nodes:
-            outcome = self._dry_run(pod, node, budgets)
-            if isinstance(outcome, Candidate):
-                (violating if outcome.violations else harmless).append(outcome)
-                if harmless and len(harmless) + len(violating) >= wanted:
-                    break
-            elif isinstance(outcome, Rejection):
-                tried[node] = outcome
-            else:
-                errors.append(outcome)
-        return harmless + violating, tried, errors
+        size = max(found.wanted, 1)
+        for start in range(0, len(nodes), size):
+            self._dry_run(pod, nodes[start : start + size], trial, beside=beside, budgets=budgets, found=found)
+            if found.are_enough:
+                break
+        return found
 
-    def _dry_run(self, pod: Pod, node: str, budgets: Sequence[_Budget]) -> Candidate | Rejection | str:
-        """What preemption on one node would need; a text is an error."""
-        potential = [other for other in self._handle.cache.pods_on(node) if priority_of(other) < priority_of(pod)]
-        if not potential:
-            return _NO_VICTIMS
-        with self._without(potential) as removed:
-            refusal = self._handle.run_filters(pod, node)
-            if refusal is not None:
-                return refusal
-            now_ns = self._handle.now_ns()
-
-            def importance(victim: Pod) -> tuple[int, int]:
-                return -priority_of(victim), start_ns(victim, now_ns)
-
-            potential.sort(key=importance)
-            violating, harmless = split_by_budget(potential, budgets)
-            victims: list[Pod] = []
-            violations = 0
-            for victim in [*violating, *harmless]:
-                removed.give_back(victim)
-                refusal = self._handle.run_filters(pod, node)
-                if refusal is None:
+    def _dry_run(
+        self,
+        pod: Pod,
+        nodes: Sequence[str],
+        trial: Trial,
+        *,
+        beside: Mapping[str, Sequence[Pod]],
+        budgets: Sequence[_Budget],
+        found: _Findings,
+    ) -> None:
+        """What preemption would need on each of some nodes."""
+        emptied = trial.emptied(nodes, below=priority_of(pod), beside=beside)
+        promising = [node for node, answer in zip(nodes, emptied, strict=True) if answer.removed and answer.verdict is None]
+        ranked = [self._ranked(pod, node, budgets) for node in promising]
+        evictions = [
+            Eviction(node, tuple(victim.pod for victim in victims), tuple(beside.get(node, ())))
+            for node, victims in zip(promising, ranked, strict=True)
+        ]
+        asked = zip(ranked, trial.needed(evictions), strict=True)
+        for node, answer in zip(nodes, emptied, strict=True):
+            if answer.removed and answer.verdict is None:
+                victims, needed = next(asked)
+                if isinstance(needed, str):
+                    found.errors.append(needed)
                     continue
-                removed.take(victim)
-                victims.append(victim)
-                violations += any(victim is other for other in violating)
-            if violating and harmless:
-                victims.sort(key=importance)
-        if not victims:
-            return f'expected at least one victim pod on node "{node}"'
-        return Candidate(node, tuple(victims), violations)
+                left = [victims[place] for place in needed]
+                if not left:
+                    found.errors.append(f'expected at least one victim pod on node "{node}"')
+                    continue
+                if victims[0].is_violating and not victims[-1].is_violating:
+                    left.sort(key=lambda victim: victim.importance)
+                found.add(Candidate(node, tuple(victim.pod for victim in left), sum(victim.is_violating for victim in left)))
+                if found.are_enough:
+                    return
+            elif isinstance(answer.verdict, str):
+                found.errors.append(answer.verdict)
+            else:
+                found.tried[node] = answer.verdict or _NO_VICTIMS
 
-    @contextmanager
-    def _without(self, pods: Sequence[Pod]) -> Iterator[_Removed]:
-        removed = _Removed(self._handle)
-        try:
-            for pod in pods:
-                removed.take(pod)
-            yield removed
-        finally:
-            removed.give_back_all()
+    def _ranked(self, pod: Pod, node: str, budgets: Sequence[_Budget]) -> list[_Victim]:
+        """The pods that may have to go, in the order in which they are given back: those that a budget guards first, then by importance."""
+        now_ns = self._handle.now_ns()
+        lower = [other for other in self._handle.cache.pods_on(node) if priority_of(other) < priority_of(pod)]
+        # Upstream reads the clock once a pod that has not started, so among these the order on the node counts.
+        rank = [(-priority_of(other), start_ns(other, now_ns + place)) for place, other in enumerate(lower)]
+        order = sorted(range(len(lower)), key=rank.__getitem__)
+        violating, _ = split_by_budget([lower[place] for place in order], budgets)
+        guarded = {pod_id(other) for other in violating}
+        victims = [_Victim(lower[place], rank[place], pod_id(lower[place]) in guarded) for place in order]
+        return sorted(victims, key=lambda victim: not victim.is_violating)
 
     def _budgets(self) -> Iterator[_Budget]:
         budget: PodDisruptionBudget
@@ -298,25 +336,30 @@ class DefaultPreemption:
         """Carry a preemption out. A failure, or a last victim that needed no API call, moves the pod to activeQ."""
         uid = pod_id(pod)
         activate = False
+        failed = False
+        for other in self._handle.nominated_pods(node):
+            patch = status_patch(other, nominated="") if priority_of(other) < priority_of(pod) and nominated_node(other) else None
+            if patch is not None:
+                try:
+                    yield from persistently(patch, conflicts=True)
+                except ApiError:
+                    failed = True  # that pod keeps its promise, which does not hinder the eviction
         try:
-            for other in self._handle.nominated_pods(node):
-                if priority_of(other) < priority_of(pod) and nominated_node(other):
-                    patch = status_patch(other, nominated="")
-                    if patch is not None:
-                        yield from persistently(patch, conflicts=True)
             for victim in victims:
                 if victim is victims[-1]:
                     self._last_victim[uid] = (meta(victim).namespace or "default", meta(victim).name or "")
                 in_memory = yield from self._preempt(pod, node, victim)
                 activate = in_memory and victim is victims[-1]
         except ApiError:
-            # Upstream activates the pod at once, and its loop is slowed down by the calls that fail. On a virtual clock they take no time.
-            yield Pause(FAILED_EVICTION_WAIT_S)
-            activate = True
+            failed = True
+        try:
+            if failed:
+                # Upstream activates the pod at once, and its loop is slowed down by the calls that fail. Here they take no time.
+                yield Pause(FAILED_EVICTION_WAIT_S)
         finally:
             self._preempting.discard(uid)
             self._last_victim.pop(uid, None)
-        if activate:
+        if activate or failed:
             self._handle.activate([pod])
 
     def _preempt(self, pod: Pod, node: str, victim: Pod) -> Steps[bool]:
@@ -346,26 +389,6 @@ class DefaultPreemption:
                 return False
         yield Emit(victim, "Normal", "Preempted", text, action="Preempting", source=(pod.spec.schedulerName if pod.spec else None) or "")
         return in_memory
-
-
-class _Removed:
-    """Pods taken out of the engine for a dry run."""
-
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
-        self._pods: dict[str, Pod] = {}
-
-    def take(self, pod: Pod) -> None:
-        self._handle.cache.engine.remove("Pod", meta(pod).namespace or "default", meta(pod).name or "")
-        self._pods[pod_id(pod)] = pod
-
-    def give_back(self, pod: Pod) -> None:
-        del self._pods[pod_id(pod)]
-        self._handle.cache.engine.upsert(pod)
-
-    def give_back_all(self) -> None:
-        for pod in list(self._pods.values()):
-            self.give_back(pod)
 
 
 def split_by_budget(pods: Sequence[Pod], budgets: Sequence[_Budget]) -> tuple[list[Pod], list[Pod]]:

@@ -32,4 +32,5 @@ class NodeAffinity:
     def _node_changed(self, pod: Pod, old: Any | None, new: Any | None) -> bool:
         if new is None or not node_selector_matches(self._added, labels_of(new), fields=node_fields(new)):
             return False
-        return node_matches_pod_affinity(pod, new) and (old is None or not node_matches_pod_affinity(pod, old))
+        # an invalid term that could decide raises, which wakes the pod
+        return node_matches_pod_affinity(pod, new, strict=True) and (old is None or not node_matches_pod_affinity(pod, old, strict=True))
