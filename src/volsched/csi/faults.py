@@ -158,7 +158,6 @@ class FaultyDriver:
         notice: Callable[[str], None] | None = None,
     ) -> None:
         self._driver = driver
-        self._plan = plan
         self._clock = clock
         self._chance = chance
         self._real_time = real_time
@@ -169,7 +168,7 @@ class FaultyDriver:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._tallies: Final = {fault.name: _Tally() for fault in plan.faults}
-        self._by_method: Final = {method: [fault for fault in plan.faults if method in fault.methods] for method in csi.METHODS}
+        self._by_method = _by_method(plan)
         self._lives = 0  # of the driver's process; a call ends with the life it began in
 
     @property
@@ -201,7 +200,7 @@ class FaultyDriver:
             for fault in plan.faults:
                 calls, fired = (counted or {}).get(fault.name, (0, 0))
                 self._tallies.setdefault(fault.name, _Tally(calls, fired))
-            self._plan = plan
+            self._by_method = _by_method(plan)
 
     def close(self) -> None:
         """End all waiting; calls that still wait are UNAVAILABLE."""
@@ -403,6 +402,11 @@ class FaultyDriver:
             for fault in call.fired:
                 if fault.name not in call.taken:
                     self._tallies[fault.name].fired -= 1
+
+
+def _by_method(plan: FaultPlan) -> dict[str, list[Fault]]:
+    """The faults that may befall a call, in the order of the plan."""
+    return {method: [fault for fault in plan.faults if method in fault.methods] for method in csi.METHODS}
 
 
 def _matches(patterns: tuple[str, ...], names: list[str]) -> bool:
