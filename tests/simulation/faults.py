@@ -228,6 +228,10 @@ class FaultyWires(Wires):
                 found[CSI_KINDS[kind]] += count
         return found
 
+    def acts_of_processes(self) -> Mapping[str, int]:
+        """How many acts each process has asked for."""
+        return self._acts.seen
+
     def unused(self) -> list[Mapping[str, Json]]:
         """The faults that have not taken effect."""
         done = {name for driver in self._drivers.values() for name, count in driver.fired.items() if count}
@@ -322,7 +326,7 @@ class _Faults:
         self._by_number: dict[tuple[str, int], Mapping[str, Any]] = {}
         self._by_pattern: dict[str, list[Mapping[str, Any]]] = {}
         self._taken: list[Mapping[str, Any]] = []
-        self._seen: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
         self._fitting: Counter[tuple[str, str]] = Counter()
         for fault in faults:
             if "of" in fault:
@@ -332,8 +336,8 @@ class _Faults:
 
     def next(self, process: str, describe: Callable[[], str]) -> Mapping[str, Any] | None:
         """The fault of what a process does or is told now; None when it goes well."""
-        self._seen[process] += 1
-        found = self._by_number.get((process, self._seen[process]))
+        self.seen[process] += 1
+        found = self._by_number.get((process, self.seen[process]))
         named = self._by_pattern.get(process)
         if named:
             text = describe()

@@ -1,8 +1,9 @@
 """Plays many seeds: `python -m tests.simulation.run --seeds 2000 [--first 0] [--steps 1000000] [--calm] [--engine native] [--actions 60]`.
 
-With faults (storm.py) unless `--calm`; goes on past `--seeds` until so many `--steps` were made under faults. A seed that breaks an
-invariant, that raises, or that does not come to rest is shrunk and its story printed as JSON lines: one line with the story's settings, one
-for each fault and entry. At the end the counts: steps, checks, and how often each kind of fault took effect. Ends with 1 if a seed failed.
+With faults (storm.py) unless `--calm`; goes on past `--seeds` until so many `--steps` were made under faults. With `--everywhere` it plays
+the stories of everywhere.py instead. A story that breaks an invariant, that raises, or that does not come to rest is shrunk and printed as
+JSON lines: one line with the story's settings, one for each fault and entry. At the end the counts: steps, checks, and how often each kind
+of fault took effect. Ends with 1 if a story failed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.simulation.everywhere import everywhere
 from tests.simulation.faults import KINDS
 from tests.simulation.generator import story_of
 from tests.simulation.player import ENGINE, Player
@@ -104,7 +106,7 @@ def lines_of(story: Story) -> list[str]:
 def report(story: Story, *, seed: int, engine: str, wanted: str) -> str:
     """A failing seed as a text: what goes wrong, and the small story."""
     small = small_story(story, seed=seed, engine=engine, wanted=wanted)
-    return "\n".join([f"seed {seed}: {wanted}", "shrunk:", *lines_of(small), trouble(small, seed=seed, engine=engine)])
+    return "\n".join([wanted, "shrunk:", *lines_of(small), trouble(small, seed=seed, engine=engine)])
 
 
 def main(arguments: list[str]) -> int:
@@ -115,23 +117,33 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--actions", type=int, default=60)
     parser.add_argument("--engine", default=ENGINE)
     parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
+    parser.add_argument("--everywhere", action="store_true", help="one fault at every step of the stories in tests/scenarios/own")
     parser.add_argument("--no-shrink", action="store_true", help="only say what goes wrong")
     given = parser.parse_args(arguments)
-    make: Callable[..., Story] = story_of if given.calm else storm_of
-    tally, seed, told_s = Tally(), given.first, time.process_time()
-    while seed < given.first + given.seeds or tally.faulted_steps < given.steps:
-        story = make(seed, actions=given.actions)
+    tally, told_s, name = Tally(), time.process_time(), ""
+    for name, seed, story in _stories(given, tally):
         wanted = trouble(story, seed=seed, engine=given.engine, tally=tally)
         if wanted:
             tally.failed += 1
-            told = f"seed {seed}: {wanted}" if given.no_shrink else report(story, seed=seed, engine=given.engine, wanted=wanted)
-            print(told, flush=True)
-        seed += 1
+            text = wanted if given.no_shrink else report(story, seed=seed, engine=given.engine, wanted=wanted)
+            print(f"{name}: {text}", flush=True)
         if time.process_time() - told_s > PROGRESS_S:
             told_s = time.process_time()
-            print(f"up to seed {seed}: {tally}", flush=True)
-    print("\n".join([*tally.lines(), f"seeds {given.first} to {seed - 1}: {tally}, {time.process_time():.0f} s of processor time"]))
+            print(f"up to {name}: {tally}", flush=True)
+    print("\n".join([*tally.lines(), f"up to {name}: {tally}, {time.process_time():.0f} s of processor time"]))
     return 1 if tally.failed else 0
+
+
+def _stories(given: argparse.Namespace, tally: Tally) -> Iterator[tuple[str, int, Story]]:
+    """What is to be played: name, seed, story."""
+    if given.everywhere:
+        yield from ((name, 0, story) for name, story in everywhere(engine=given.engine))
+        return
+    make: Callable[..., Story] = story_of if given.calm else storm_of
+    seed = given.first
+    while seed < given.first + given.seeds or tally.faulted_steps < given.steps:
+        yield f"seed {seed}", seed, make(seed, actions=given.actions)
+        seed += 1
 
 
 if __name__ == "__main__":
