@@ -282,7 +282,7 @@ class Facts:
 def _subjects(request: Mapping[str, Any]) -> Iterable[str]:
     return (
         request[field]
-        for field in ("name", "volumeId", "snapshotId", "groupSnapshotId", "targetPath")
+        for field in ("name", "volumeId", "snapshotId", "groupSnapshotId", "targetPath", "stagingTargetPath")
         if isinstance(request.get(field), str)
     )
 

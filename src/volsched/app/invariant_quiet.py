@@ -300,11 +300,10 @@ def _nodes(facts: Facts) -> Iterator[tuple[str, str]]:
         reference = _reference(pv)
         user = (attachment.spec.nodeName, reference.namespace, reference.name) if reference is not None else None
         fake = facts.drivers.get(backing.driver)
-        disowned = fake is not None and any(
-            _is_disowned(facts, backing.driver, mount.target)
-            for volume in fake.volumes()
-            for mount in volume.mounts
-            if volume.volume_id == backing.handle
+        volume = next((item for item in fake.volumes() if item.volume_id == backing.handle), None) if fake is not None else None
+        disowned = volume is not None and (
+            any(_is_disowned(facts, backing.driver, "NodeUnpublishVolume", mount.target) for mount in volume.mounts)
+            or any(_is_disowned(facts, backing.driver, "NodeUnstageVolume", staging.path) for staging in volume.stagings)
         )
         if ours and user not in wanted and not disowned:
             yield "leftover", f"{named(pv)} is attached to node {attachment.spec.nodeName}, where no pod uses it"
@@ -319,18 +318,20 @@ def _nodes(facts: Facts) -> Iterator[tuple[str, str]]:
         for volume in fake.volumes():
             known = f"volume {volume.volume_id} of driver {name}"
             for mount in volume.mounts:
-                if _is_disowned(facts, name, mount.target):
+                if _is_disowned(facts, name, "NodeUnpublishVolume", mount.target):
                     continue
                 if serves(nodes.get(mount.node)) and not any(uid in mount.target for uid in living):
                     yield "leftover", f"{known} is mounted at {mount.target} on node {mount.node} for a pod that is gone"
             for staging in volume.stagings:
+                if _is_disowned(facts, name, "NodeUnstageVolume", staging.path):
+                    continue
                 if serves(nodes.get(staging.node)) and not any(mount.node == staging.node for mount in volume.mounts):
                     yield "leftover", f"{known} is staged on node {staging.node} and mounted for no pod"
 
 
-def _is_disowned(facts: Facts, driver: str, target: str) -> bool:
-    """Whether a driver has said of a mount that it does not know the volume: then nobody asks it to unmount again."""
-    return facts.outcomes.get((driver, "NodeUnpublishVolume", target)) == CsiCode.NOT_FOUND.words
+def _is_disowned(facts: Facts, driver: str, method: str, path: str) -> bool:
+    """Whether a driver has said of a path on a node that it does not know the volume there: then nobody asks it to unmount it again."""
+    return facts.outcomes.get((driver, method, path)) == CsiCode.NOT_FOUND.words
 
 
 # backends
