@@ -77,6 +77,11 @@ RPCS: Final = (
     "NodeExpandVolume",
 )
 CODES: Final = tuple(code.name for code in CsiCode if code is not CsiCode.OK)
+# Called a few times in a story at most: without more faults some of their codes would never be told.
+RARE_RPCS: Final = frozenset(
+    {"ControllerModifyVolume", "DeleteVolumeGroupSnapshot", "GetVolumeGroupSnapshot", "NodeExpandVolume", "NodeUnstageVolume"}
+)
+RARE: Final = 5
 # A driver that has done what it was asked, or may still do it, says so: any other code means that it has not. Source: spec/volumes.md 3.7.
 LOST_CODES: Final = ("CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "ABORTED")
 NOT_READY_RPCS: Final = ("CreateSnapshot", "CreateVolumeGroupSnapshot", "Probe")
@@ -149,7 +154,7 @@ class Storm:
         for what in ("error", "loseAnswer", "crash", "delay", "notReady", "capacity"):
             rate = self._rate() * {"error": 2, "loseAnswer": 2, "crash": 0.25, "delay": 0.5, "notReady": 4, "capacity": 4}[what]
             for rpc in {"notReady": NOT_READY_RPCS, "capacity": ("GetCapacity",)}.get(what, RPCS):
-                for nth in self._points(rate, CALLS_MAX):
+                for nth in self._points(rate * (RARE if what == "error" and rpc in RARE_RPCS else 1), CALLS_MAX):
                     value = self._pick(
                         {
                             "error": CODES,
