@@ -37,6 +37,9 @@ MAY_STILL_WORK: Final = frozenset(
     code.words for code in (CsiCode.CANCELLED, CsiCode.DEADLINE_EXCEEDED, CsiCode.UNAVAILABLE, CsiCode.ABORTED)
 )
 
+_MOUNTS: Final[Mapping[str, str]] = {"NodePublishVolume": "targetPath", "NodeStageVolume": "stagingTargetPath"}
+_UNMOUNTS: Final[Mapping[str, str]] = {"NodeUnpublishVolume": "targetPath", "NodeUnstageVolume": "stagingTargetPath"}
+
 
 class Violation(NamedTuple):
     """One broken invariant: the rule by its name in RULES, and one line that names the objects."""
@@ -254,13 +257,27 @@ class Facts:
 
     @cached_property
     def outcomes(self) -> dict[tuple[str, str, str], str]:
-        """How the last call of a method for an object ended: (driver, method, name, id or path) -> `OK` or the code's words."""
+        """How the last call of a method for an object ended: (driver, method, name or id) -> `OK` or the code's words."""
         found: dict[tuple[str, str, str], str] = {}
         for call in self.cluster.csi_calls:
             method = call.method.rpartition("/")[2]
             for subject in _subjects(call.request):
                 found[call.driver, method, subject] = call.outcome
         return found
+
+    @cached_property
+    def disowned(self) -> frozenset[tuple[str, str]]:
+        """Paths on nodes, with their driver, at which it has said of an unmount that it does not know the volume, and never that it has
+        mounted it: nobody asks again."""
+        told: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+        for call in self.cluster.csi_calls:
+            method = call.method.rpartition("/")[2]
+            mounts, unmounts = _MOUNTS.get(method), _UNMOUNTS.get(method)
+            if mounts is not None and call.outcome == OK:
+                told[True].add((call.driver, call.request[mounts]))
+            elif unmounts is not None and call.outcome == CsiCode.NOT_FOUND.words:
+                told[False].add((call.driver, call.request[unmounts]))
+        return frozenset(told[False] - told[True])
 
     def said_none(self, driver: str, method: str, name: str) -> bool:
         """Whether a driver's last word on making something was a final error: that it has not made it and does not try to."""
@@ -280,11 +297,7 @@ class Facts:
 
 
 def _subjects(request: Mapping[str, Any]) -> Iterable[str]:
-    return (
-        request[field]
-        for field in ("name", "volumeId", "snapshotId", "groupSnapshotId", "targetPath", "stagingTargetPath")
-        if isinstance(request.get(field), str)
-    )
+    return (request[field] for field in ("name", "volumeId", "snapshotId", "groupSnapshotId") if isinstance(request.get(field), str))
 
 
 def _placed_at(pod: Pod) -> datetime.datetime | None:

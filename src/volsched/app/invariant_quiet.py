@@ -37,7 +37,6 @@ from volsched.controllers.pv_binder.match import misfit
 from volsched.controllers.snapshot_names import is_ready, snapshot_name
 from volsched.csi.backend import FakeDriver
 from volsched.engine.decision import Decision
-from volsched.errors import CsiCode
 from volsched.rules.selectors import SelectorError
 from volsched.rules.volumes import (
     ANN_BIND_COMPLETED,
@@ -301,10 +300,8 @@ def _nodes(facts: Facts) -> Iterator[tuple[str, str]]:
         user = (attachment.spec.nodeName, reference.namespace, reference.name) if reference is not None else None
         fake = facts.drivers.get(backing.driver)
         volume = next((item for item in fake.volumes() if item.volume_id == backing.handle), None) if fake is not None else None
-        disowned = volume is not None and (
-            any(_is_disowned(facts, backing.driver, "NodeUnpublishVolume", mount.target) for mount in volume.mounts)
-            or any(_is_disowned(facts, backing.driver, "NodeUnstageVolume", staging.path) for staging in volume.stagings)
-        )
+        paths = [*(mount.target for mount in volume.mounts), *(staging.path for staging in volume.stagings)] if volume is not None else []
+        disowned = any((backing.driver, path) in facts.disowned for path in paths)
         if ours and user not in wanted and not disowned:
             yield "leftover", f"{named(pv)} is attached to node {attachment.spec.nodeName}, where no pod uses it"
     living = {uid_of(pod) for pod in facts.pods}
@@ -318,20 +315,15 @@ def _nodes(facts: Facts) -> Iterator[tuple[str, str]]:
         for volume in fake.volumes():
             known = f"volume {volume.volume_id} of driver {name}"
             for mount in volume.mounts:
-                if _is_disowned(facts, name, "NodeUnpublishVolume", mount.target):
+                if (name, mount.target) in facts.disowned:
                     continue
                 if serves(nodes.get(mount.node)) and not any(uid in mount.target for uid in living):
                     yield "leftover", f"{known} is mounted at {mount.target} on node {mount.node} for a pod that is gone"
             for staging in volume.stagings:
-                if _is_disowned(facts, name, "NodeUnstageVolume", staging.path):
+                if (name, staging.path) in facts.disowned:
                     continue
                 if serves(nodes.get(staging.node)) and not any(mount.node == staging.node for mount in volume.mounts):
                     yield "leftover", f"{known} is staged on node {staging.node} and mounted for no pod"
-
-
-def _is_disowned(facts: Facts, driver: str, method: str, path: str) -> bool:
-    """Whether a driver has said of a path on a node that it does not know the volume there: then nobody asks it to unmount it again."""
-    return facts.outcomes.get((driver, method, path)) == CsiCode.NOT_FOUND.words
 
 
 # backends
