@@ -11,7 +11,7 @@ JOBS   := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo 
 
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native/include native/src native/bindings -type f 2>/dev/null) src/volsched/engine/_rows.pyx
 
-.PHONY: demo test test-python test-native test-asan test-tsan test-csi test-oracle oracle bench bench-peers lint types format stubs build clean help
+.PHONY: demo test test-python test-native test-asan test-tsan test-csi test-oracle oracle simulation bench bench-peers lint types format stubs build clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -88,6 +88,12 @@ test-oracle: build $(VENV)/.stamp-dev-tools ## engines against kube-scheduler's 
 	  $(MAKE) --no-print-directory $(ORACLE) && VOLSCHED_ORACLE=$(CURDIR)/$(ORACLE) $(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/parity/test_oracle.py; \
 	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "oracle: Go not found (1.26 or newer, https://go.dev)"; exit 1; \
 	else echo "oracle: skipped, Go not found (1.26 or newer, https://go.dev)"; fi
+
+SEEDS ?= 200
+FIRST ?= 0
+
+simulation: build $(VENV)/.stamp-dev-tools ## users and faults by seed: SEEDS=200 FIRST=0 (docs/simulation.md)
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --first $(FIRST)
 
 bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
 	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name

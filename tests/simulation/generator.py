@@ -15,6 +15,7 @@ from volsched.env.chance import Chance, Stream
 ZONE = "topology.kubernetes.io/zone"
 HOSTNAME = "kubernetes.io/hostname"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+GROUP_API = "groupsnapshot.storage.k8s.io/v1"
 DEFAULT_SNAPSHOT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
 ZONES = ("a", "b", "c")
 DRIVERS = ("one.csi.example.com", "two.csi.example.com")
@@ -36,6 +37,9 @@ THEMES: dict[str, tuple[dict[str, int], frozenset[str]]] = {
     "local":     ({"create_pod": 2, "edit_node": 2, "replace": 2}, frozenset({"local", "instant"})),
     "failing":   ({"edit_class": 3, "delete_claim": 2, "restore": 2}, frozenset({"failing", "snapshot classes"})),
     "nodes":     ({"edit_node": 4, "edit_driver": 4, "create_pod": 2, "delete_pod": 2}, frozenset({"mounting"})),
+    "groups":    ({"create_group": 5, "delete_group": 4, "create_claim": 2, "restore": 2}, frozenset({"groups"})),
+    "growing":   ({"expand": 8, "modify": 6, "create_pod": 2}, frozenset({"mounting", "attributes"})),
+    "sets":      ({"create_set": 3, "edit_set": 5, "delete_pod": 3, "edit_node": 2}, frozenset({"sets"})),
 }
 # fmt: on
 
@@ -63,6 +67,9 @@ class Generator:
         self._claims = [f"c{number}" for number in range(self._pick((2, 5, 9)))]
         self._pods = [f"p{number}" for number in range(self._pick((2, 5, 9)))]
         self._snapshots = [f"s{number}" for number in range(self._pick((1, 3, 5)))]
+        self._groups = [f"g{number}" for number in range(self._pick((1, 2)))] if "groups" in traits or self._one_in(4) else []
+        self._attributes = ["gold", "silver", "bad"] if "attributes" in traits or self._one_in(4) else []
+        self._sets = [f"set{number}" for number in range(self._pick((1, 2)))] if "sets" in traits or self._one_in(8) else []
         self._classes: list[str] = []
         self._snapshot_classes: list[str] = []
         self._likely: dict[str, dict[str, None]] = {}  # kind -> names that probably exist at this point of the story
@@ -152,6 +159,13 @@ class Generator:
         for node in self._nodes:
             self._node(node)
         self._make_classes()
+        for name in self._attributes:
+            parameters = {"colour": "red"} if name == "bad" else {"iops": self._pick(("100", "200"))}
+            self._create("storage.k8s.io/v1", "VolumeAttributesClass", name, driverName=self._drivers[0], parameters=parameters)
+        if self._groups:
+            policy = self._pick(("Delete", "Delete", "Retain"))
+            fields = {"driver": self._drivers[0], "deletionPolicy": policy, "parameters": {"readyAfter": f"{self._pick((0, 5))}s"}}
+            self._create(GROUP_API, "VolumeGroupSnapshotClass", "groups", **fields)
         if self._local:
             for number in range(self._pick((1, 2, 4))):
                 self._local_volume(f"local-{number}")
@@ -242,7 +256,9 @@ class Generator:
             (18, self._create_pod), (8, self._delete_pod), (2, self._finish_pod),
             (10, self._create_snapshot), (5, self._delete_snapshot), (2, self._import_snapshot), (3, self._edit_content),
             (5, self._write), (3, self._edit_volume), (2, self._edit_claim), (4, self._edit_class), (4, self._edit_node), (1, self._force),
-            (2, self._register_volume), (2, self._edit_snapshot), (2, self._replace), (1, self._edit_driver),
+            (2, self._register_volume), (2, self._edit_snapshot), (2, self._replace), (1, self._edit_driver), (2, self._expand),
+            *(((3, self._create_group), (2, self._delete_group), (1, self._import_group)) if self._groups else ()),
+            *(((3, self._modify),) if self._attributes else ()), *(((2, self._create_set), (3, self._edit_set)) if self._sets else ()),
         )
         # fmt: on
         weighted = [(weight * self._weights.get(action.__name__.strip("_"), 1), action) for weight, action in actions]
@@ -264,10 +280,80 @@ class Generator:
             spec["volumeMode"] = "Block"
         if self._local and self._one_in(20):
             spec["volumeName"] = "local-0"
+        if self._attributes and self._one_in(3):
+            spec["volumeAttributesClassName"] = self._pick(self._attributes)
         return spec
 
     def _create_claim(self) -> None:
-        self._create("v1", "PersistentVolumeClaim", self._claim(present=False), "default", spec=self._claim_spec())
+        metadata = {"labels": {"app": self._pick(("db", "web"))}} if self._groups else None
+        self._create("v1", "PersistentVolumeClaim", self._claim(present=False), "default", metadata, spec=self._claim_spec())
+
+    def _expand(self) -> None:
+        body = {"spec": {"resources": {"requests": {"storage": self._pick(("6Gi", "12Gi", "24Gi"))}}}}
+        self._do("patch", "PersistentVolumeClaim", self._claim(), body, namespace="default")
+
+    def _modify(self) -> None:
+        body = {"spec": {"volumeAttributesClassName": self._pick(self._attributes)}}
+        self._do("patch", "PersistentVolumeClaim", self._claim(), body, namespace="default")
+
+    def _group(self, *, present: bool = True) -> str:
+        return self._name("VolumeGroupSnapshot", self._groups, present=present)
+
+    def _create_group(self) -> None:
+        spec = {"source": {"selector": {"matchLabels": {"app": self._pick(("db", "web"))}}}, "volumeGroupSnapshotClassName": "groups"}
+        self._create(GROUP_API, "VolumeGroupSnapshot", self._group(present=False), "default", spec=spec)
+
+    def _delete_group(self) -> None:
+        if self._one_in(4):
+            name = f"groupsnapcontent-<uid:VolumeGroupSnapshot/{self._group()}>"
+            self._do("delete", "VolumeGroupSnapshotContent", name)
+        else:
+            self._do("delete", "VolumeGroupSnapshot", self._group(), namespace="default")
+
+    def _import_group(self) -> None:
+        """A group content made by hand for a group that may be in the backend, and a VolumeGroupSnapshot that names it."""
+        name, number = self._group(present=False), 1 + self._chance.randrange(2)
+        handles = {"volumeGroupSnapshotHandle": f"group-{number:04d}", "volumeSnapshotHandles": [f"snap-{number:04d}"]}
+        spec = {
+            "deletionPolicy": self._pick(("Delete", "Retain", "Retain")),
+            "driver": self._drivers[0],
+            "source": {"groupSnapshotHandles": handles},
+            "volumeGroupSnapshotRef": {"name": name, "namespace": "default"},
+        }
+        self._create(GROUP_API, "VolumeGroupSnapshotContent", f"imported-{name}", spec=spec)
+        source = {"volumeGroupSnapshotContentName": f"imported-{name}"}
+        self._create(GROUP_API, "VolumeGroupSnapshot", name, "default", spec={"source": source})
+
+    def _set(self, *, present: bool = True) -> str:
+        return self._name("StatefulSet", self._sets, present=present)
+
+    def _create_set(self) -> None:
+        name = self._set(present=False)
+        labels = {"set": name}
+        container = {"name": "main", "image": "app", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+        claim = {"metadata": {"name": "data"}, "spec": self._claim_spec() | {"storageClassName": self._pick(("wffc", "imm"))}}
+        policy = self._pick(("Retain", "Delete"))
+        spec: Entry = {
+            "replicas": self._pick((1, 2, 3)),
+            "serviceName": name,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            "volumeClaimTemplates": [claim],
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": policy, "whenScaled": self._pick(("Retain", "Delete"))},
+            "podManagementPolicy": self._pick(("OrderedReady", "Parallel")),
+        }
+        self._create("apps/v1", "StatefulSet", name, "default", spec=spec)
+
+    def _edit_set(self) -> None:
+        name, what = self._set(), self._pick(("scale", "scale", "scale", "delete", "pod", "claim"))
+        if what == "scale":
+            self._do("patch", "StatefulSet", name, {"spec": {"replicas": self._pick((0, 1, 2, 4))}}, namespace="default")
+        elif what == "delete":
+            self._do("delete", "StatefulSet", name, namespace="default")
+        elif what == "pod":
+            self._do("delete", "Pod", f"{name}-{self._pick((0, 1))}", namespace="default")
+        else:
+            self._do("delete", "PersistentVolumeClaim", f"data-{name}-{self._pick((0, 1))}", namespace="default")
 
     def _restore(self) -> None:
         spec = self._claim_spec()

@@ -5,9 +5,15 @@ caller). It may say `kubelet` and `exact_capacity`. Beyond what `volsched rehear
 
     verb `patch-status`   a merge patch of the status subresource (a node that is no longer Ready)
     verb `write`          bytes put into the volume of a claim: `body` is file name -> text
+    verbs `restart`, `crash-driver`, `jump`, `resync`: disturbances, see storm.py
     `if`                  a part of the object that must be there, or the entry is skipped
     `steps`               act after so many steps of this instant, in the middle of what the controllers are doing; without it an entry
                           waits until everything due at its time has been done
+    `after`               act in the middle of something: right after the next `{"call": method}` or `{"write": kind}` of somebody, at most
+                          AFTER_S_MAX later
+
+`faults` of a story are what goes wrong (faults.py), until the timeline has ended. What has to hold at rest is asked for after that; a rule
+that is broken then has to be broken still after GRACE_S more, which is longer than anybody waits before trying again.
 
 With `lenient`, an entry that is refused or names an object that was never made is skipped too: that is how generated stories stay playable
 when entries are dropped from them.
@@ -20,6 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.simulation.faults import FaultyWires
 from volsched.api.kinds import KINDS, Json, Key, key_of, to_json
 from volsched.api.manifest import from_manifest
 from volsched.app.cluster import Cluster, DriverSettings, Wires
@@ -37,8 +44,21 @@ else:
     ENGINE = "native"
 
 NS = 10**9
-TEARDOWN = ("Pod", "VolumeSnapshot", "PersistentVolumeClaim", "VolumeSnapshotContent", "PersistentVolume")
+DISTURBANCES = frozenset({"restart", "crash-driver", "jump", "resync"})
+TEARDOWN = (
+    "StatefulSet",
+    "Pod",
+    "VolumeGroupSnapshot",
+    "VolumeSnapshot",
+    "PersistentVolumeClaim",
+    "VolumeGroupSnapshotContent",
+    "VolumeSnapshotContent",
+    "PersistentVolume",
+)
 WRITER = "a test that writes"
+AFTER_S_MAX = 20.0
+GRACE_S = 1200.0
+AWAY = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
 
 
 @dataclass
@@ -47,6 +67,7 @@ class Played:
 
     hash: str = ""
     steps: int = 0
+    faulted_steps: int = 0  # while faults were to be expected
     checks: int = 0
     idle: bool = True
     violations: list[tuple[int, float, Violation]] = field(default_factory=list)
@@ -101,6 +122,7 @@ class Player:
         self._on_stage = on_stage
         self._violations_max = violations_max
         self._looked_at = (-1, -1)
+        self.wires = FaultyWires(story["faults"]) if "faults" in story else None
         drivers = story["drivers"] if "drivers" in story else [story["driver"]] if story.get("driver") else []
         self.cluster = Cluster(
             seed=seed,
@@ -108,9 +130,11 @@ class Player:
             kubelet=story.get("kubelet", "instant"),
             drivers=[settings_of(driver) for driver in drivers],
             prefer=Preferences(story.get("prefer") or {}).choose,
-            wires=wires,
+            wires=self.wires or wires,
             exact_capacity=bool(story.get("exact_capacity")),
         )
+        if self.wires is not None:
+            self.wires.cluster = self.cluster
         self.cluster.store.subscribe(self.names.observe)
         self.witness = Witness(self.cluster)
         self._start_ns = self.cluster.now_ns()
@@ -121,9 +145,11 @@ class Player:
         """The whole timeline, then on until the cluster is at rest, with the checks for that."""
         with self.cluster:
             for number, entry in enumerate(self.story["timeline"]):
-                if not self.run_until(float(entry["at"]), entry.get("steps")) or not self.take_entry(number, entry):
+                reached = self.run_until(float(entry["at"]), entry.get("steps"))
+                if not reached or not self.run_to(entry.get("after")) or not self.take_entry(number, entry):
                     break
             else:
+                self.heal()
                 if self.rest(deadline_s=deadline_s) and self.story.get("teardown"):
                     self.tear_down()
                     self.rest(deadline_s=deadline_s)
@@ -145,7 +171,7 @@ class Player:
                 self._on_stage(self, entry)
             return self.look()
         try:
-            skipped = self.act(entry["do"])
+            skipped = self.disturb(entry["do"]) if entry["do"]["verb"] in DISTURBANCES else self.act(entry["do"])
         except (ApiError, InputError) as problem:
             if not self._lenient:
                 raise
@@ -154,9 +180,37 @@ class Player:
             self.played.skipped.append((number, skipped))
         return self.look()
 
+    def heal(self) -> None:
+        """Nothing goes wrong from now on."""
+        self.played.faulted_steps = self.played.steps if self.wires is not None else 0
+        if self.wires is not None:
+            self.wires.heal()
+
+    def _count(self, kind: str) -> None:
+        if self.wires is not None:
+            self.wires.count(kind)
+
+    def run_to(self, moment: Mapping[str, str] | None) -> bool:
+        """Step by step until somebody has just made a call or a write, at most AFTER_S_MAX; False once enough has gone wrong."""
+        if moment is None:
+            return True
+        deadline_ns = self.cluster.now_ns() + round(AFTER_S_MAX * NS)
+        while True:
+            calls, version = len(self.cluster.csi_calls), self.cluster.store.resource_version
+            if not self.cluster.step(deadline_ns):
+                return True
+            self.played.steps += 1
+            if not self.look():
+                return False
+            called = [call.method.rpartition("/")[2] for call in self.cluster.csi_calls[calls:]]
+            written = [event.kind for event in self.cluster.store.watch(version)]
+            if moment.get("call") in called or moment.get("write") in written:
+                self._count("user acts at the worst moment")
+                return True
+
     def run_until(self, at_s: float, steps_max: int | None = None) -> bool:
         """Step by step up to a time of the story, of its last instant only so many; False once enough has gone wrong."""
-        deadline_ns = self._start_ns + round(at_s * NS)
+        deadline_ns = max(self._start_ns + round(at_s * NS), self.cluster.now_ns())
         left = steps_max
         while self.cluster.loop.next_ns() is not None or not self.played.steps:
             if left == 0 and self.cluster.now_ns() == deadline_ns:
@@ -176,16 +230,28 @@ class Player:
 
     def rest(self, *, deadline_s: float = 3600.0) -> bool:
         """Step by step until at rest, at most so long; then the checks for that. False once enough has gone wrong."""
+        if not self._settle(deadline_s):
+            return False
+        if not self.played.idle:
+            return self.look()
+        broken = check_quiet(self.cluster, self.witness)
+        if broken and self.wires is not None:
+            if not self.run_until((self.cluster.now_ns() - self._start_ns) / NS + GRACE_S) or not self._settle(deadline_s):
+                return False
+            broken = check_quiet(self.cluster, self.witness)
+        return self._note(broken)
+
+    def _settle(self, deadline_s: float) -> bool:
         deadline_ns = self.cluster.now_ns() + round(deadline_s * NS)
         self.cluster.run_until(self.cluster.now_ns())
         while not self.cluster.loop.is_idle():
             if not self.cluster.step(deadline_ns):
                 self.played.idle = False
-                return self.look()
+                return True
             self.played.steps += 1
             if not self.look():
                 return False
-        return self._note(check_quiet(self.cluster, self.witness))
+        return True
 
     def look(self) -> bool:
         """Check what must hold at any time, if anything has changed; False once enough has gone wrong."""
@@ -203,6 +269,25 @@ class Player:
 
     # acting
 
+    def disturb(self, do: Mapping[str, Json]) -> str:
+        """Carry out a disturbance; answers why it was skipped, empty when it was not."""
+        verb, wires = do["verb"], self.wires
+        if wires is None:
+            return "there are no wires for faults"
+        if verb == "restart":
+            wires.restart(do["process"], down_s=do["down"])
+        elif verb == "crash-driver":
+            wires.crash_driver(do["driver"])
+        elif verb == "jump":
+            jump_ns = round(do["seconds"] * NS)
+            self.cluster.clock.wait_until(self.cluster.now_ns() + jump_ns)
+            self._start_ns += jump_ns  # the rest of the story comes later by as much
+            wires.count("clock jumps")
+        else:
+            wires.count("resync")
+            self.cluster.runner.resync(do["process"])
+        return ""
+
     def act(self, do: Mapping[str, Json]) -> str:
         """Carry out one action; answers why it was skipped, empty when it was not. Raises ApiError, InputError."""
         now = datetime.datetime.fromtimestamp(self.cluster.now_ns() // NS, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -218,10 +303,14 @@ class Player:
             cluster.create(from_manifest(body))
         elif verb == "delete":
             cluster.delete(kind, namespace, name, grace_period_s=do.get("grace"))
+            if kind == "Node":
+                self._count("node lost")
         elif verb == "patch":
             cluster.patch(kind, namespace, name, body)
         elif verb == "patch-status":
             cluster.store.patch(kind, namespace, name, body, user="admin", subresource="status")
+            if kind == "Node" and contains(body, AWAY):
+                self._count("node away")
         elif verb == "write":
             return self._write(namespace, name, body)
         else:

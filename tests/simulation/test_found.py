@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.player import play
+from tests.simulation.player import Player
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_found_story_holds(path: Path) -> None:
-    played = play(json.loads(path.read_text(encoding="utf-8")))
+    player = Player(json.loads(path.read_text(encoding="utf-8")))
+    played = player.play()
     assert not played.violations, str(played)
     assert played.idle
     assert not played.skipped
+    if player.wires is not None:
+        assert not player.wires.unused(), "a fault that does not take effect tests nothing"

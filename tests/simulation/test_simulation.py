@@ -1,6 +1,6 @@
-"""A few dozen seeds of the simulation, and that a seed is a run.
+"""A few dozen seeds of the simulation without faults, and that a seed is a run; with faults: test_storm.py.
 
-More of them: `python -m tests.simulation.run --seeds 1000`.
+More of them: `python -m tests.simulation.run --calm --seeds 1000`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.simulation.run import report, trouble
 from tests.simulation.shrink import shrink
 
 ACTIONS = 60
-SEEDS = range(48)
+SEEDS = range(40)
 ROOT = Path(__file__).parents[2]
 HASH_OF_SEED = """
 import sys
@@ -31,8 +31,9 @@ print(Player(story_of(seed), seed=seed, lenient=True).play().hash)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_invariants_hold(seed: int) -> None:
-    wanted = trouble(story_of(seed, actions=ACTIONS), seed=seed, engine=ENGINE)
-    assert not wanted, report(seed, engine=ENGINE, actions=ACTIONS, wanted=wanted)
+    story = story_of(seed, actions=ACTIONS)
+    wanted = trouble(story, seed=seed, engine=ENGINE)
+    assert not wanted, report(story, seed=seed, engine=ENGINE, wanted=wanted)
 
 
 def hash_of(seed: int) -> str:

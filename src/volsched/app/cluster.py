@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from volsched.app.schedulers import (
     remember_configuration,
     remember_exact_capacity,
 )
+from volsched.app.wires import Wires
 from volsched.cache.scheduler_cache import SCHEDULING_KINDS, SchedulerCache
 from volsched.controllers.attach_detach import AttachDetach
 from volsched.controllers.ephemeral import Ephemeral
@@ -59,6 +61,7 @@ from volsched.errors import ApiError, InputError
 from volsched.ports import CsiClient
 from volsched.rules.volumes import claim_names
 from volsched.scheduler.configuration import Configuration
+from volsched.scheduler.decider import Scheduler
 from volsched.store import Store, is_object_change
 
 __all__ = ["Cluster", "DriverSettings", "Happening", "Wires"]
@@ -75,6 +78,7 @@ PRIORITY_EPHEMERAL: Final = 30
 PRIORITY_KUBELET: Final = 40
 
 STATES_REMEMBERED: Final = 64  # of one object, for telling a loop from progress
+_TIMES: Final = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^"]{0,20}"')  # in an encoded object
 
 
 @contextlib.contextmanager
@@ -94,18 +98,6 @@ class Happening(NamedTuple):
     reason: str
     source: str
     message: str
-
-
-class Wires:
-    """What lies between the deciders and the world: nothing. A subclass may put faults there."""
-
-    def api(self, store: Store) -> Store:
-        """The API server that intents are carried out on and watched."""
-        return store
-
-    def client(self, driver: str, client: CsiClient) -> CsiClient:
-        """The client that calls to a driver go through."""
-        return client
 
 
 class Cluster:
@@ -155,20 +147,16 @@ class Cluster:
         self.store.subscribe(self._on_change)
         wired = wires or Wires()
         self.runner = Runner(
-            self.loop, wired.api(self.store), clients=lambda name: wired.client(name, self.drivers.client(name)), trace=trace
+            self.loop, self.store, clients=lambda name: wired.client(name, self.drivers.client(name)), trace=trace, wires=wired
         )
-        self._engine_name, self._tie_break = engine, tie_break
+        self._engine_name, self._tie_break, self._seed = engine, tie_break, seed or 0
+        self._plugins, self._prefer = plugins, prefer
         try:
             self.configuration = configured(config, self.store)
             percentage = self.configuration.percentage_of_nodes_to_score if self.configuration is not None else None
             self._percentage = 100 if percentage is None else percentage
             self.exact_capacity = counts_exactly(exact_capacity, self.store)
-            self.engine = make_engine(
-                engine, tie_break=tie_break, seed=seed or 0, percentage=self._percentage, exact_capacity=self.exact_capacity
-            )
-            self.scheduler = make_scheduler(
-                self.clock, self.engine, self.configuration, plugins=plugins, prefer=prefer, exact_capacity=self.exact_capacity
-            )
+            self._new_scheduler()
         except BaseException:
             self.store.close()
             raise
@@ -228,6 +216,17 @@ class Cluster:
         if self.configuration is not None:
             remember_configuration(self.store, self.configuration)
 
+    def _new_scheduler(self) -> Scheduler:
+        """A scheduler that has seen nothing yet; from now on the cluster's."""
+        exact = self.exact_capacity
+        self.engine = make_engine(
+            self._engine_name, tie_break=self._tie_break, seed=self._seed, percentage=self._percentage, exact_capacity=exact
+        )
+        self.scheduler = make_scheduler(
+            self.clock, self.engine, self.configuration, plugins=self._plugins, prefer=self._prefer, exact_capacity=exact
+        )
+        return self.scheduler
+
     # time
 
     def now_ns(self) -> int:
@@ -240,28 +239,27 @@ class Cluster:
             return
         self._begun = True
         self.drivers.start()
-        self.runner.add(self.scheduler, priority=PRIORITY_SCHEDULER)
-        for controller in (
-            PVBinder(self.clock),
-            ClaimProtection(self.clock),
-            VolumeProtection(),
-            AttributesClassProtection(),
-            AttachDetach(self.clock),
-            SnapshotController(self.clock),
-            GroupSnapshotController(self.clock),
-            ExpandNotice(),
-            LocalProvisioner(self.clock),
-            LocalNodeCleanup(self.clock),
-            StatefulSetController(self.clock),
-            PodGarbageCollector(self.clock),
-            GarbageCollector(self.clock),
-        ):
-            self.runner.add(controller, priority=PRIORITY_CONTROLLER)
-        self.runner.add(Ephemeral(), priority=PRIORITY_EPHEMERAL)
+        clock, add = self.clock, self.runner.add
+        first = [self.scheduler]
+        add(lambda: first.pop() if first else self._new_scheduler(), priority=PRIORITY_SCHEDULER)
+        add(lambda: PVBinder(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: ClaimProtection(clock), priority=PRIORITY_CONTROLLER)
+        add(VolumeProtection, priority=PRIORITY_CONTROLLER)
+        add(AttributesClassProtection, priority=PRIORITY_CONTROLLER)
+        add(lambda: AttachDetach(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: SnapshotController(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: GroupSnapshotController(clock), priority=PRIORITY_CONTROLLER)
+        add(ExpandNotice, priority=PRIORITY_CONTROLLER)
+        add(lambda: LocalProvisioner(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: LocalNodeCleanup(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: StatefulSetController(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: PodGarbageCollector(clock), priority=PRIORITY_CONTROLLER)
+        add(lambda: GarbageCollector(clock), priority=PRIORITY_CONTROLLER)
+        add(Ephemeral, priority=PRIORITY_EPHEMERAL)
         if self._kubelet == "instant":
-            self.runner.add(InstantKubelet(self.clock), priority=PRIORITY_KUBELET)
+            add(lambda: InstantKubelet(clock), priority=PRIORITY_KUBELET)
         else:
-            self.runner.add(Kubelet(self.clock, root=self._kubelet_root, disks=StoredDisks(self.store)), priority=PRIORITY_KUBELET)
+            add(lambda: Kubelet(clock, root=self._kubelet_root, disks=StoredDisks(self.store)), priority=PRIORITY_KUBELET)
 
     def run_until(self, time_ns: int) -> None:
         """Run everything due up to a time in nanoseconds since the epoch, and leave the clock there."""
@@ -432,11 +430,12 @@ class Cluster:
             self.narrative.append((self.now_ns(), Happening(regarding, told.type, told.reason, source, told.message)))
 
     def _is_news(self, event: WatchEvent) -> bool:
-        """Whether a change brought an object into a state it has not been in lately."""
+        """Whether a change brought an object into a state it has not been in lately, when aside: a retry that fails as before is none."""
         if event.change is Change.DELETED:
             self._states.pop(event.key, None)
             return True
-        state = hashlib.blake2b(encode(with_metadata(event.object, resourceVersion=None)), digest_size=16).digest()
+        body = _TIMES.sub(b"", encode(with_metadata(event.object, resourceVersion=None)))
+        state = hashlib.blake2b(body, digest_size=16).digest()
         states = self._states.setdefault(event.key, {})
         known = state in states
         states[state] = states.pop(state, None)

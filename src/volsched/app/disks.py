@@ -25,8 +25,10 @@ class StoredDisks(NodeDisks):
             if row["key"].startswith("mount"):
                 owner = (row["namespace"], row["name"])
                 super().add(row["pod"], Mount(device, row["target"], row["staging"], pod=owner, node_id=row["node_id"]))
-            else:
+            elif row["key"].startswith("staged"):
                 super().set_staged(device, staged=True)
+            else:
+                super().confirm(device)
 
     def add(self, pod_uid: str, mount: Mount) -> None:
         super().add(pod_uid, mount)
@@ -35,8 +37,16 @@ class StoredDisks(NodeDisks):
         self._put(_mount_key(pod_uid, mount), row | {"device": mount.device, "target": mount.target, "staging": mount.staging})
 
     def remove(self, pod_uid: str, mount: Mount) -> None:
+        known = self.is_confirmed(mount.device)
         super().remove(pod_uid, mount)
         self._store.put_value(_ROOM, _mount_key(pod_uid, mount), None)
+        if known and not self.is_confirmed(mount.device):
+            self._store.put_value(_ROOM, _confirmed_key(mount.device), None)
+
+    def confirm(self, device: Device) -> None:
+        if not self.is_confirmed(device):
+            super().confirm(device)
+            self._put(_confirmed_key(device), {"device": device})
 
     def set_staged(self, device: Device, *, staged: bool) -> None:
         super().set_staged(device, staged=staged)
@@ -56,3 +66,7 @@ def _mount_key(pod_uid: str, mount: Mount) -> str:
 
 def _staged_key(device: Device) -> str:
     return "\0".join(("staged", *device))
+
+
+def _confirmed_key(device: Device) -> str:
+    return "\0".join(("confirmed", *device))

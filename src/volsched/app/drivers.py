@@ -4,13 +4,13 @@ Drivers are either given, or found: every provisioner that a StorageClass, CSIDr
 driver with every capability, whose topology keys are those its CSINodes report. Names under `kubernetes.io/` are no CSI drivers.
 
 A found driver keeps its records and bytes in the store's state file, in the same file as the objects, so a cluster that is opened again has
-its volumes.
+its volumes. `crash` ends a fake driver's process and starts it anew from these records.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from volsched.csi.inprocess import InProcessClient
 from volsched.csi.profile import DriverProfile, full, zonal
 from volsched.csi.state import Row
 from volsched.errors import CsiCode, CsiError, InputError
-from volsched.ports import Clock, CsiClient
+from volsched.ports import Clock, CsiClient, Decider
 from volsched.store import Store
 
 NAMING_KINDS: Final = ("StorageClass", "CSIDriver", "CSINode", "VolumeSnapshotClass")
@@ -88,9 +88,12 @@ class StoreJournal:
         self._store = store
         self._room = f"csi/{driver}"
         self._data = data
-        saved = store.value(self._room, "data")
+
+    def load_data(self) -> None:
+        """Give the bytes that the state file has to a process that has none yet."""
+        saved = self._store.value(self._room, "data")
         if saved is not None:
-            data.replace(json.loads(saved))
+            self._data.replace(json.loads(saved))
 
     def read(self) -> list[Row]:
         rows = []
@@ -135,7 +138,8 @@ class DriverHub:
         self._priority = priority
         self._node_service = node_service
         self._clients: dict[str, CsiClient] = {}
-        self.fakes: dict[str, FakeDriver] = {}
+        self.fakes: dict[str, FakeDriver] = {}  # also those that are down: what they store is there
+        self._down: set[str] = set()
         self._started = False
 
     def start(self) -> None:
@@ -157,12 +161,12 @@ class DriverHub:
     @property
     def names(self) -> Sequence[str]:
         """The drivers that run, fake or not."""
-        return list(self._clients)
+        return [name for name in self._clients if name not in self._down]
 
     def client(self, name: str) -> CsiClient:
-        """The client of a driver. Raises CsiError UNAVAILABLE where there is no such driver."""
+        """The client of a driver. Raises CsiError UNAVAILABLE where there is no such driver, or it is down."""
         client = self._clients.get(name)
-        if client is None:
+        if client is None or name in self._down:
             raise CsiError(CsiCode.UNAVAILABLE, f"no CSI driver {name} is running")
         return client
 
@@ -187,6 +191,25 @@ class DriverHub:
         if settings is not None:
             return settings.options.strict_topology
         return False if self.look(name) is not None else None
+
+    def crash(self, name: str, *, down_s: float = 0.0) -> None:
+        """End the process of a fake driver at once and start it anew after `down_s` seconds: what it acknowledged and its bytes are there.
+
+        Nothing happens while it is down. Its sidecars go on, as containers of their own do.
+        """
+        if name not in self.fakes or name in self._down:
+            return
+        self._down.add(name)
+        self._runner.later(down_s, lambda: self._restart(name), name=f"{name}: restart", priority=self._priority)
+
+    def _restart(self, name: str) -> None:
+        before = self.fakes[name]
+        journal = StoreJournal(self._store, name, before.data)
+        self.fakes[name] = FakeDriver(before.profile, clock=self._clock, data=before.data, journal=journal)
+        self._clients[name] = InProcessClient(self.fakes[name])
+        self._down.discard(name)
+        for node in self._store.list("Node").items:
+            self._register(meta(node).name or "")
 
     def close(self) -> None:
         """Let go of sockets."""
@@ -227,20 +250,25 @@ class DriverHub:
         if client is None:
             data = MemoryData()
             journal = StoreJournal(self._store, name, data)
+            journal.load_data()
             self.fakes[name] = FakeDriver(settings.profile, clock=self._clock, data=data, journal=journal)
             client = InProcessClient(self.fakes[name])
         self._clients[name] = client
-        self._runner.add(Provisioner(self._clock, driver=name, options=settings.options), priority=self._priority)
-        self._runner.add(SnapshotSidecar(self._clock, driver=name), priority=self._priority)
+        clock, options = self._clock, settings.options
+        self._sidecar(name, lambda: Provisioner(clock, driver=name, options=options))
+        self._sidecar(name, lambda: SnapshotSidecar(clock, driver=name))
         if GROUP_SERVICE in settings.profile.services:
-            self._runner.add(GroupSnapshotSidecar(self._clock, driver=name), priority=self._priority)
+            self._sidecar(name, lambda: GroupSnapshotSidecar(clock, driver=name))
         # what the node service of a driver elsewhere can do is for the resizer to ask
         if settings.client is not None or EXPAND_VOLUME in {*settings.profile.controller, *settings.profile.node}:
-            self._runner.add(Resizer(self._clock, driver=name), priority=self._priority)
+            self._sidecar(name, lambda: Resizer(clock, driver=name))
         if MODIFY_VOLUME in settings.profile.controller:
-            self._runner.add(VolumeModifier(self._clock, driver=name), priority=self._priority)
+            self._sidecar(name, lambda: VolumeModifier(clock, driver=name))
         # also for a driver that cannot attach: it then marks attachments as attached without a call
-        self._runner.add(Attacher(self._clock, driver=name), priority=self._priority)
+        self._sidecar(name, lambda: Attacher(clock, driver=name))
+
+    def _sidecar(self, driver: str, make: Callable[[], Decider]) -> None:
+        self._runner.add(make, priority=self._priority, driver=driver)
 
     def _register(self, node_name: str) -> None:
         """Tell the fake drivers on a node where they run."""

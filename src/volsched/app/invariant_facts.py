@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -15,14 +16,29 @@ from lightkube.models.storage_v1 import CSINode, StorageClass, VolumeAttachment
 
 from volsched.api.edit import annotations_of, uid_of
 from volsched.api.kinds import meta
-from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent
+from volsched.api.snapshot import (
+    VolumeGroupSnapshot,
+    VolumeGroupSnapshotClass,
+    VolumeGroupSnapshotContent,
+    VolumeSnapshot,
+    VolumeSnapshotClass,
+    VolumeSnapshotContent,
+)
 from volsched.app.cluster import Cluster
 from volsched.controllers.snapshot_names import SNAPSHOT_GROUP
 from volsched.csi.backend import FakeDriver
+from volsched.errors import CsiCode
 from volsched.rules.volumes import claim_names, is_owned_by_pod, pod_terminated
 
 SHARED_MODES: Final = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 OK: Final = "OK"
+# After these the driver may still be working. Source: spec/volumes.md 3.7; for snapshots RESOURCE_EXHAUSTED too, spec/snapshots.md 2.5.1.
+MAY_STILL_WORK: Final = frozenset(
+    code.words for code in (CsiCode.CANCELLED, CsiCode.DEADLINE_EXCEEDED, CsiCode.UNAVAILABLE, CsiCode.ABORTED)
+)
+
+_MOUNTS: Final[Mapping[str, str]] = {"NodePublishVolume": "targetPath", "NodeStageVolume": "stagingTargetPath"}
+_UNMOUNTS: Final[Mapping[str, str]] = {"NodeUnpublishVolume": "targetPath", "NodeUnstageVolume": "stagingTargetPath"}
 
 
 class Violation(NamedTuple):
@@ -84,6 +100,38 @@ def shared(pv: PersistentVolume) -> bool:
     return bool(SHARED_MODES & set((pv.spec.accessModes if pv.spec else None) or ()))
 
 
+@dataclass(slots=True)
+class Owner:
+    """An object that has stood for something in a backend. `gone`: it does not exist any more; `by_hand`: the user made it vanish."""
+
+    name: str
+    policy: str
+    made_by_hand: bool
+    gone: bool = False
+    by_hand: bool = False
+    unguarded: bool = False  # lacked its provisioner's finalizer while it was being deleted and that had not asked for the backend's part
+
+    def excuse(self) -> str:
+        """Why what it stood for may be left in the backend once it is gone; empty when nothing explains it."""
+        if self.policy != "Delete":
+            return f"{self.name} had policy {self.policy}"
+        if self.by_hand:
+            return f"{self.name} was removed by hand"
+        if self.unguarded:
+            return f"{self.name} was being deleted while its provisioner did not hold it"
+        return f"{self.name} was made by hand" if self.made_by_hand else ""
+
+
+@dataclass(slots=True)
+class Owners:
+    """Everything that ever stood for one thing in a backend, by uid."""
+
+    by_uid: dict[str, Owner] = field(default_factory=dict)
+
+    def excuse(self) -> str:
+        return next((text for owner in self.by_uid.values() if owner.gone and (text := owner.excuse())), "")
+
+
 class Facts:
     """See the module."""
 
@@ -135,6 +183,18 @@ class Facts:
     @cached_property
     def snapshot_classes(self) -> dict[str, VolumeSnapshotClass]:
         return {meta(obj).name or "": obj for obj in self._all("VolumeSnapshotClass")}
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, str], VolumeGroupSnapshot]:
+        return {(meta(obj).namespace or "", meta(obj).name or ""): obj for obj in self._all("VolumeGroupSnapshot")}
+
+    @cached_property
+    def group_contents(self) -> dict[str, VolumeGroupSnapshotContent]:
+        return {meta(obj).name or "": obj for obj in self._all("VolumeGroupSnapshotContent")}
+
+    @cached_property
+    def group_classes(self) -> dict[str, VolumeGroupSnapshotClass]:
+        return {meta(obj).name or "": obj for obj in self._all("VolumeGroupSnapshotClass")}
 
     @property
     def drivers(self) -> Mapping[str, FakeDriver]:
@@ -205,6 +265,26 @@ class Facts:
                 found[call.driver, method, subject] = call.outcome
         return found
 
+    @cached_property
+    def disowned(self) -> frozenset[tuple[str, str]]:
+        """Paths on nodes, with their driver, at which it has said of an unmount that it does not know the volume, and never that it has
+        mounted it: nobody asks again."""
+        told: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+        for call in self.cluster.csi_calls:
+            method = call.method.rpartition("/")[2]
+            mounts, unmounts = _MOUNTS.get(method), _UNMOUNTS.get(method)
+            if mounts is not None and call.outcome == OK:
+                told[True].add((call.driver, call.request[mounts]))
+            elif unmounts is not None and call.outcome == CsiCode.NOT_FOUND.words:
+                told[False].add((call.driver, call.request[unmounts]))
+        return frozenset(told[False] - told[True])
+
+    def said_none(self, driver: str, method: str, name: str) -> bool:
+        """Whether a driver's last word on making something was a final error: that it has not made it and does not try to."""
+        outcome = self.outcomes.get((driver, method, name), OK)
+        unknown = MAY_STILL_WORK | {CsiCode.RESOURCE_EXHAUSTED.words} if method == "CreateSnapshot" else MAY_STILL_WORK
+        return outcome != OK and outcome not in unknown
+
     def failing(self, driver: str, method: str, subject: str) -> str:
         """Why a driver's part of the work is not done: how its last call failed, or that it is not there; empty when it answered OK."""
         outcome = self.outcomes.get((driver, method, subject), "")
@@ -217,7 +297,7 @@ class Facts:
 
 
 def _subjects(request: Mapping[str, Any]) -> Iterable[str]:
-    return (request[field] for field in ("name", "volumeId", "snapshotId") if isinstance(request.get(field), str))
+    return (request[field] for field in ("name", "volumeId", "snapshotId", "groupSnapshotId") if isinstance(request.get(field), str))
 
 
 def _placed_at(pod: Pod) -> datetime.datetime | None:

@@ -16,6 +16,7 @@ from volsched.api.edit import annotations_of, finalizers_of, is_deleting, uid_of
 from volsched.api.kinds import meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.app.invariant_facts import (
+    MAY_STILL_WORK,
     Facts,
     backing_of,
     clone_source,
@@ -24,10 +25,12 @@ from volsched.app.invariant_facts import (
     phase_of,
     policy_of,
 )
+from volsched.app.invariant_groups import group_content_waits, group_deletion_waits, group_that_keeps
 from volsched.controllers.attacher import attacher_finalizer
 from volsched.controllers.claim_users import blocks_claim_deletion
 from volsched.controllers.protection import PV_PROTECTION, PVC_PROTECTION, VAC_PROTECTION
 from volsched.controllers.provisioner_options import CLONE_FINALIZER, PV_FINALIZER
+from volsched.controllers.snapshot_group_names import GROUP_BOUND_FINALIZER, GROUP_CONTENT_FINALIZER
 from volsched.controllers.snapshot_names import (
     BEING_CREATED,
     BEING_DELETED,
@@ -44,19 +47,13 @@ from volsched.controllers.snapshot_names import (
     snapshot_name,
     source_claim,
 )
-from volsched.errors import CsiCode
 from volsched.rules.volumes import ANN_MIGRATED_TO, ANN_PROVISIONED_BY
-
-# After these the driver may still be working: the provisioner goes on, even when the claim is gone. Source: spec/volumes.md 3.7.
-_MAY_STILL_WORK: Final = frozenset(
-    code.words for code in (CsiCode.CANCELLED, CsiCode.DEADLINE_EXCEEDED, CsiCode.UNAVAILABLE, CsiCode.ABORTED)
-)
 
 
 def finalizer_violations(facts: Facts) -> Iterator[tuple[str, str]]:
     """Finalizers without a reason, and deletions nobody holds up."""
     objects: list[Any] = [*facts.claims.values(), *facts.volumes.values(), *facts.snapshots.values(), *facts.contents.values()]
-    objects += facts.attachments
+    objects += [*facts.attachments, *facts.groups.values(), *facts.group_contents.values()]
     for obj in objects:
         held = finalizers_of(obj)
         for finalizer in held:
@@ -66,6 +63,11 @@ def finalizer_violations(facts: Facts) -> Iterator[tuple[str, str]]:
                 yield "finalizer", f"{named(obj)} {state}still has finalizer {finalizer}, whose reason has ended"
         if is_deleting(obj) and not held:
             yield "deletion", f"{named(obj)} is being deleted, has no finalizer and is still there"
+    for pv in facts.volumes.values():
+        backing = backing_of(pv)
+        guarded = policy_of(pv) == "Delete" and phase_of(pv) == "Bound" and not is_deleting(pv)
+        if guarded and backing is not None and facts.runs(backing.driver) and PV_FINALIZER not in finalizers_of(pv):
+            yield "finalizer", f"{named(pv)} is Bound, has policy Delete and lacks {PV_FINALIZER}"
     for content in facts.contents.values():
         bound = bool(content.spec.volumeSnapshotRef.uid and content_handle(content))
         if bound and not is_deleting(content) and CONTENT_FINALIZER not in finalizers_of(content):
@@ -170,7 +172,10 @@ def _snapshot_held(facts: Facts, snapshot: VolumeSnapshot) -> str:
 
 
 def snapshot_deletion_waits(facts: Facts, snapshot: VolumeSnapshot) -> str:
-    """What the deletion of a snapshot waits for: a restore (X1), or its content."""
+    """What the deletion of a snapshot waits for: a restore (X1), its group (X2), or its content."""
+    group = group_that_keeps(facts, snapshot)
+    if group:
+        return f"it belongs to {group}"
     content = facts.contents.get(bound_content_name(snapshot)) or facts.contents.get(content_name(snapshot))
     if content is None or content.spec.volumeSnapshotRef.uid != uid_of(snapshot):
         return ""
@@ -194,7 +199,7 @@ def _restoring(facts: Facts, snapshot: VolumeSnapshot) -> str:
         if source is None or (handle is not None and source != handle):
             continue
         name = str(call.request.get("name"))
-        if facts.outcomes.get((call.driver, "CreateVolume", name)) in _MAY_STILL_WORK:
+        if facts.outcomes.get((call.driver, "CreateVolume", name)) in MAY_STILL_WORK:
             return facts.failing(call.driver, "CreateVolume", name)
     return ""
 
@@ -241,5 +246,7 @@ _REASONS: Final[Mapping[str, Callable[[Facts, Any], str]]] = {
     IN_GROUP_FINALIZER: _snapshot_held,
     RESTORE_FINALIZER: _restoring,
     CONTENT_FINALIZER: _content_held,
+    GROUP_BOUND_FINALIZER: lambda facts, group: _alive(facts, group) or group_deletion_waits(facts, group),
+    GROUP_CONTENT_FINALIZER: lambda facts, content: _alive(facts, content) or group_content_waits(facts, content),
     VAC_PROTECTION: _alive,
 }

@@ -1,7 +1,8 @@
 """The witness: sees what happens to a cluster and remembers what no later look could tell.
 
     store change ──> was anything changed that never may be?       what kept a handle, and how did that end?
-    CSI call ──────> was this call allowed at this very moment?    bytes at the cut, bytes of a new volume
+    CSI call ──────> was this call allowed at this very moment?
+    backend change > bytes at the cut, bytes of a new volume
 
 A witness has to be there from the start, or from the moment a state file was opened. It only watches; what it finds wrong waits until
 `take`. What it remembers of policies and removals by hand explains later why something is left in a backend (rules of invariants at rest).
@@ -9,21 +10,22 @@ A witness has to be there from the start, or from the moment a state file was op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of
 from volsched.api.kinds import meta
-from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
+from volsched.api.snapshot import VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent
 from volsched.api.watch import Change, WatchEvent
 from volsched.app.cluster import USER, Cluster
 from volsched.app.invariant_capacity import CapacityWatch
 from volsched.app.invariant_facts import (
     Backed,
     Facts,
+    Owner,
+    Owners,
     Violation,
     backing_of,
     content_handle,
@@ -34,44 +36,23 @@ from volsched.app.invariant_facts import (
     phase_of,
     policy_of,
 )
+from volsched.app.invariant_groups import forbidden_group_deletion, group_handle, group_owner
 from volsched.app.runner import CsiCallRecord
+from volsched.controllers.protection import PVC_PROTECTION
+from volsched.controllers.provisioner_options import PV_FINALIZER
 from volsched.controllers.snapshot_names import BEING_CREATED, CONTENT_FINALIZER, DELETE, GROUP_MEMBER
 from volsched.csi.backend import FakeDriver
 from volsched.csi.state import SnapshotRecord, VolumeRecord
 from volsched.rules.volumes import claim_names
 
-R = TypeVar("R", VolumeRecord, SnapshotRecord)
-
-_KINDS: Final = ("PersistentVolume", "PersistentVolumeClaim", "Pod", "VolumeSnapshot", "VolumeSnapshotContent")
-
-
-@dataclass(slots=True)
-class Owner:
-    """An object that has stood for something in a backend. `gone`: it does not exist any more; `by_hand`: the user made it vanish."""
-
-    name: str
-    policy: str
-    made_by_hand: bool
-    gone: bool = False
-    by_hand: bool = False
-
-    def excuse(self) -> str:
-        """Why what it stood for may be left in the backend once it is gone; empty when nothing explains it."""
-        if self.policy != DELETE:
-            return f"{self.name} had policy {self.policy}"
-        if self.by_hand:
-            return f"{self.name} was removed by hand"
-        return f"{self.name} was made by hand" if self.made_by_hand else ""
-
-
-@dataclass(slots=True)
-class Owners:
-    """Everything that ever stood for one thing in a backend, by uid."""
-
-    by_uid: dict[str, Owner] = field(default_factory=dict)
-
-    def excuse(self) -> str:
-        return next((text for owner in self.by_uid.values() if owner.gone and (text := owner.excuse())), "")
+_KINDS: Final = (
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Pod",
+    "VolumeSnapshot",
+    "VolumeSnapshotContent",
+    "VolumeGroupSnapshotContent",
+)
 
 
 class Witness:
@@ -83,16 +64,19 @@ class Witness:
         self._last: dict[str, Any] = {}  # uid -> object as last seen
         self._snapshot_owners: dict[Backed, Owners] = {}
         self._volume_owners: dict[Backed, Owners] = {}
-        self._removed_contents: dict[str, Owner] = {}  # by name
+        self.group_owners: dict[Backed, Owners] = {}
+        self.removed_contents: dict[str, Owner] = {}  # by name, of groups too
         self._deleted_by_hand: set[str] = set()  # uids of objects whose deletion the user asked for
         self._cuts: dict[Backed, str] = {}  # digest of the source at the cut
-        self._made: dict[Backed, None] = {}
+        self._made: set[Backed] = set()
+        self._creators: dict[tuple[str, str], int] = {}  # driver, volume name -> the life of the provisioner that asked for it last
+        self._looked_at: dict[str, tuple[FakeDriver, int]] = {}  # what of each driver was looked at
         self.placed_for: dict[str, frozenset[str]] = {}  # uid of a bound pod -> uids of the claims it was given its node for
         self._watch_call: dict[str, Callable[[CsiCallRecord, FakeDriver], None]] = {
-            "CreateSnapshot": self._created_snapshot,
-            "CreateVolume": self._created_volume,
+            "CreateVolume": self._creates_volume,
             "DeleteSnapshot": self._deletes_snapshot,
             "DeleteVolume": self._deletes_volume,
+            "DeleteVolumeGroupSnapshot": self._deletes_group,
         }
         for kind in _KINDS:
             for obj in cluster.store.list(kind).items:
@@ -103,6 +87,7 @@ class Witness:
 
     def take(self) -> list[Violation]:
         """What was seen to go wrong since the last time."""
+        self._look()
         found, self._found = self._found, []
         return found
 
@@ -113,13 +98,26 @@ class Witness:
         owners = self._snapshot_owners.get(backed)
         if owners is not None and owners.by_uid:
             return owners.excuse()
-        removed = self._removed_contents.get(content_name)
+        removed = self.removed_contents.get(content_name)
         return removed.excuse() if removed is not None else ""
+
+    def had_handle(self, backed: Backed) -> bool:
+        """Whether a content has ever stood for a backend snapshot."""
+        return backed in self._snapshot_owners
+
+    def had_volume(self, backed: Backed) -> bool:
+        """Whether a PersistentVolume has ever stood for a backend volume."""
+        return backed in self._volume_owners
 
     def volume_excuse(self, backed: Backed) -> str:
         """Why a backend volume may exist without a PersistentVolume; empty when nothing explains it."""
         owners = self._volume_owners.get(backed)
         return owners.excuse() if owners is not None else ""
+
+    def provisioner_forgot(self, driver: str, name: str) -> bool:
+        """Whether the provisioner that asked last for a volume has died since: it alone knew of a volume whose claim is gone."""
+        life = self._creators.get((driver, name))
+        return life is not None and life != self._cluster.runner.lives[f"Provisioner {driver}"]
 
     def snapshot_is_shared(self, backed: Backed) -> bool:
         """Whether several contents have ever stood for one backend snapshot: then one of them may have deleted it."""
@@ -143,7 +141,7 @@ class Witness:
             self._last.pop(uid_of(obj), None)
             by_hand = self._writer(event) == USER
             if not by_hand:
-                self._check_unused(obj)
+                self._check_unused(old, obj)
             self._gone(obj, by_hand=by_hand)
             return
         self._take_in(obj)
@@ -152,7 +150,9 @@ class Witness:
             self._deleted_by_hand.add(uid_of(obj))
         if old is None or by_hand:
             return  # the user may write anything
-        if isinstance(obj, PersistentVolume):
+        if isinstance(obj, PersistentVolumeClaim):
+            self._check_unused(old, obj)
+        elif isinstance(obj, PersistentVolume):
             self._compare_volumes(old, obj)
         elif isinstance(obj, VolumeSnapshot):
             self._compare_snapshots(old, obj)
@@ -176,10 +176,17 @@ class Witness:
             if backing is not None:
                 owner = self._volume_owners.setdefault(backing, Owners()).by_uid.setdefault(uid_of(obj), Owner(named(obj), "", False))
                 owner.policy = policy_of(obj)
+                starts = old is None or not is_deleting(old)
+                # a policy changed on a volume that is being deleted takes the guard off, and none puts it back; spec/volumes.md 2
+                if is_deleting(obj) and PV_FINALIZER not in finalizers_of(obj) and (starts or owner.policy != DELETE):
+                    owner.unguarded = True
         elif isinstance(obj, VolumeSnapshotContent) and content_handle(obj):
             backed = Backed(obj.spec.driver, content_handle(obj))
             owners = self._snapshot_owners.setdefault(backed, Owners()).by_uid
             owners[uid_of(obj)] = self._content_owner(obj)
+        elif isinstance(obj, VolumeGroupSnapshotContent) and group_handle(obj):
+            backed = Backed(obj.spec.driver, group_handle(obj))
+            self.group_owners.setdefault(backed, Owners()).by_uid[uid_of(obj)] = group_owner(obj)
 
     def _take_in_pod(self, old: Pod | None, pod: Pod) -> None:
         """A pod is promised a node first where its volumes have to be waited for: only claims that are there both times count."""
@@ -203,29 +210,30 @@ class Witness:
         self._deleted_by_hand.discard(uid)
         if isinstance(obj, VolumeSnapshot | Pod | PersistentVolumeClaim):
             return
-        kept = self._volume_owners if isinstance(obj, PersistentVolume) else self._snapshot_owners
-        for owners in kept.values():
+        for owners in (*self._volume_owners.values(), *self._snapshot_owners.values(), *self.group_owners.values()):
             owner = owners.by_uid.get(uid)
             if owner is not None:
                 owner.gone, owner.by_hand = True, by_hand
-        if isinstance(obj, VolumeSnapshotContent):
-            owner = self._content_owner(obj)
+        if isinstance(obj, VolumeSnapshotContent | VolumeGroupSnapshotContent):
+            owner = self._content_owner(obj) if isinstance(obj, VolumeSnapshotContent) else group_owner(obj)
             owner.gone, owner.by_hand = True, by_hand
-            self._removed_contents[meta(obj).name or ""] = owner
+            self.removed_contents[meta(obj).name or ""] = owner
 
-    def _check_unused(self, obj: Any) -> None:
-        """An object has been let go by the controllers: nobody may need it any more."""
+    def _check_unused(self, old: Any | None, obj: Any) -> None:
+        """An object has been let go by the controllers, gone or a claim that lost its protection: nobody may need it any more."""
         facts = Facts(self._cluster)
         users: list[Any] = []
         if isinstance(obj, PersistentVolumeClaim):
-            users = [pod for pod in facts.pods if node_of(pod) and _holds_claim(pod, obj)]
+            # a pod that was bound after that will not start; the claim may be held by others for a while
+            if old is not None and PVC_PROTECTION in finalizers_of(old) and PVC_PROTECTION not in finalizers_of(obj):
+                users = [pod for pod in facts.pods if node_of(pod) and _holds_claim(pod, obj)]
         elif isinstance(obj, PersistentVolume):
             users = [claim for claim in facts.claims.values() if phase_of(claim) == "Bound" and holds(obj, claim)]
         elif isinstance(obj, VolumeSnapshotContent):
             snapshot = facts.snapshot_of(obj)
             users = [snapshot] if snapshot is not None and not is_deleting(snapshot) else []
         if users:
-            self._report("in-use", f"{named(obj)} is gone, {', '.join(map(named, users))} still uses it")
+            self._report("in-use", f"{named(obj)} is let go, {', '.join(map(named, users))} still uses it")
 
     def _compare_volumes(self, old: PersistentVolume, new: PersistentVolume) -> None:
         before, after = (pv.spec.claimRef if pv.spec else None for pv in (old, new))
@@ -261,30 +269,38 @@ class Witness:
     # calls
 
     def _on_call(self, record: CsiCallRecord) -> None:
+        self._look()
         watch = self._watch_call.get(record.method.rpartition("/")[2])
         fake = self._cluster.drivers.fakes.get(record.driver)
         if watch is not None and fake is not None:
             watch(record, fake)
 
-    def _created_snapshot(self, record: CsiCallRecord, fake: FakeDriver) -> None:
-        """Whatever was answered: a snapshot that is there for the first time has just been cut."""
-        made = _latest(fake.snapshots(), record.request)
-        if made is None:
-            return
-        backed = Backed(fake.name, made.snapshot_id)
-        if backed in self._cuts:
-            return
+    def _creates_volume(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        name = str(record.request.get("name", ""))
+        self._creators[fake.name, name] = self._cluster.runner.lives[f"Provisioner {fake.name}"]
+
+    def _look(self) -> None:
+        """What is there for the first time has just been made: whatever was answered, also by a call that nobody waits for any more."""
+        for fake in self._cluster.drivers.fakes.values():
+            if self._looked_at.get(fake.name) == (fake, fake.changes):
+                continue
+            self._looked_at[fake.name] = (fake, fake.changes)
+            for snapshot in fake.snapshots():
+                if Backed(fake.name, snapshot.snapshot_id) not in self._cuts:
+                    self._made_snapshot(fake, snapshot)
+            for volume in fake.volumes():
+                if Backed(fake.name, volume.volume_id) not in self._made:
+                    self._made.add(Backed(fake.name, volume.volume_id))
+                    self._made_volume(fake, volume)
+
+    def _made_snapshot(self, fake: FakeDriver, made: SnapshotRecord) -> None:
         cut, source = fake.digest_snapshot(made.snapshot_id), fake.digest_volume(made.source_volume_id)
-        self._cuts[backed] = source
+        self._cuts[Backed(fake.name, made.snapshot_id)] = source
         if cut != source:
             pair = f"snapshot {made.snapshot_id} and its volume {made.source_volume_id}"
             self._report("snapshot-bytes", f"{pair} of driver {fake.name} differ at the cut")
 
-    def _created_volume(self, record: CsiCallRecord, fake: FakeDriver) -> None:
-        made = _latest(fake.volumes(), record.request)
-        if made is None or Backed(fake.name, made.volume_id) in self._made:
-            return
-        self._made[Backed(fake.name, made.volume_id)] = None
+    def _made_volume(self, fake: FakeDriver, made: VolumeRecord) -> None:
         source = made.content_source
         if source is None:
             return
@@ -315,7 +331,8 @@ class Witness:
             self._report("snapshot-deletion", f"DeleteSnapshot {handle} of driver {fake.name}: {listed}")
         facts = Facts(self._cluster)
         for content in contents:
-            if uid_of(content) in self._deleted_by_hand:
+            # one backend snapshot may stand behind several contents: those that do not ask for its end do not hold it up either
+            if uid_of(content) in self._deleted_by_hand or _keeps_snapshot(content):
                 continue
             restores = [named(claim) for claim in _held_up(facts, content)]
             if restores:
@@ -328,6 +345,12 @@ class Witness:
             if backing_of(pv) == backed and (phase_of(pv) != "Released" or policy_of(pv) != DELETE):
                 state = f"is {phase_of(pv)} with policy {policy_of(pv)}"
                 self._report("volume-deletion", f"DeleteVolume {backed.handle} of driver {fake.name}: {named(pv)} {state}")
+
+    def _deletes_group(self, record: CsiCallRecord, fake: FakeDriver) -> None:
+        handle = str(record.request.get("groupSnapshotId", ""))
+        forbidden = forbidden_group_deletion(self._cluster, fake.name, handle)
+        if forbidden:
+            self._report("snapshot-deletion", f"DeleteVolumeGroupSnapshot {handle} of driver {fake.name}: {forbidden}")
 
     def _report(self, rule: str, text: str) -> None:
         self._found.append(Violation(rule, text))
@@ -364,8 +387,3 @@ def _held_up(facts: Facts, content: VolumeSnapshotContent) -> list[PersistentVol
         for claim in facts.pending_restores(snapshot)
         if meta(claim).namespace == meta(snapshot).namespace and (meta(claim).creationTimestamp or asked_at) < asked_at
     ]
-
-
-def _latest(records: list[R], request: Mapping[str, Any]) -> R | None:
-    """The record that a create call is about; the newest are looked at first."""
-    return next((item for item in reversed(records) if item.name == request.get("name")), None)

@@ -30,6 +30,7 @@ from volsched.app.invariant_facts import (
     shared,
     volume_of,
 )
+from volsched.app.invariant_groups import group_names, group_of_member
 from volsched.app.invariant_history import Witness
 from volsched.app.invariant_quiet import quiet_violations
 from volsched.controllers.kubelet import Kubelet, serves
@@ -194,7 +195,9 @@ def _backend(facts: Facts) -> Iterator[tuple[str, str]]:
     for name, fake in facts.drivers.items():
         volumes, snapshots = fake.volumes(), fake.snapshots()
         present.update(Backed(name, volume.volume_id) for volume in volumes)
-        for kind, names in (("volumes", Counter(item.name for item in volumes)), ("snapshots", Counter(item.name for item in snapshots))):
+        yield from group_names(name, fake)
+        alone = Counter(item.name for item in snapshots if not item.group_snapshot_id)
+        for kind, names in (("volumes", Counter(item.name for item in volumes)), ("snapshots", alone)):
             for twice in (item for item, count in names.items() if count > 1):
                 yield "one-per-name", f"driver {name} has {names[twice]} {kind} named {twice}"
         for volume in volumes:
@@ -229,6 +232,8 @@ def _ready_chain(facts: Facts, witness: Witness | None) -> Iterator[tuple[str, s
         if ready_ns is not None and ready_ns > now_ns:
             yield "ready-chain", f"{named(content)} is ready, snapshot {handle.handle} of driver {handle.driver} is not"
         # a backend snapshot that is, or was, known to another content too may have been deleted by that one
+        if ready_ns is None and group_of_member(facts, content):
+            continue
         shared_handle = witness is None or content.spec.source.volumeHandle is None or witness.snapshot_is_shared(handle)
         if ready_ns is None and not shared_handle and finalizers_of(content):
             yield "ready-chain", f"{named(content)} is ready, driver {handle.driver} has no snapshot {handle.handle or '(no handle)'}"

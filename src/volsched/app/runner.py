@@ -6,17 +6,22 @@
 
 Everything is a callback on one loop. A pass is resumed in a callback of its own after each intent, so other deciders act between any two
 writes, in an order fixed by (time, priority, sequence). Lower priority numbers go first at one instant.
+
+A process is one life of a decider: `crash` ends it where it stands, and a decider made anew takes over with an empty memory. Changes reach
+a process and its intents reach the world over `Wires`, where a test may put faults.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from volsched.api.csi import Message, full_method, wire_json
-from volsched.api.watch import Change, WatchEvent
+from volsched.api.watch import WatchEvent
+from volsched.app.wires import Watch, Wires
 from volsched.app.workqueue import NS, WorkQueue
 from volsched.env.loop import Handle, Loop
 from volsched.errors import ApiError, CsiError, EngineError, ReconcileError
@@ -67,11 +72,14 @@ class _Pass:
 
 @dataclass(eq=False, slots=True)
 class _Process:
-    """One decider with its inbox and queues."""
+    """One life of a decider, with its inbox and queues."""
 
+    name: str
+    again: Callable[[], None]
     decider: Decider
     priority: int
     queues: dict[str, WorkQueue]
+    watch: Watch = field(init=False)
     inbox: deque[WatchEvent] = field(default_factory=deque)
     draining: bool = False
     pumping: bool = False
@@ -86,34 +94,72 @@ class Runner:
     """The only place where intents become actions."""
 
     def __init__(
-        self, loop: Loop, store: Store, *, clients: Callable[[str], CsiClient], trace: Callable[[str], None] | None = None
+        self,
+        loop: Loop,
+        store: Store,
+        *,
+        clients: Callable[[str], CsiClient],
+        trace: Callable[[str], None] | None = None,
+        wires: Wires | None = None,
     ) -> None:
+        """clients: the client of a driver by name; raises CsiError where there is none. trace: told of failed passes."""
         self._loop = loop
         self._store = store
         self._clients = clients
         self._trace = trace
+        self._wires = wires or Wires()
         self._processes: list[_Process] = []
+        self.lives: Counter[str] = Counter()  # how often a process of each name has started
         self.csi_calls: list[CsiCallRecord] = []
         self._call_watchers: list[Callable[[CsiCallRecord], None]] = []
         store.subscribe(self._on_change)
 
-    def add(self, decider: Decider, *, priority: int) -> None:
-        """Run a decider from now on; it is told of everything that exists first."""
-        process = _Process(decider, priority, {name: WorkQueue(spec) for name, spec in decider.queues.items()})
+    def add(self, make: Callable[[], Decider], *, priority: int, driver: str = "") -> None:
+        """Run a decider from now on; it is told of everything that exists first. `make` is called again after a crash.
+
+        The process is named as the decider's type is; a sidecar has its driver's name after a blank: `Provisioner zonal.csi.example.com`.
+        """
+        decider = make()
+        name = " ".join(part for part in (type(decider).__name__, driver) if part)
+        queues = {queue: WorkQueue(spec) for queue, spec in decider.queues.items()}
+        process = _Process(name, partial(self.add, make, priority=priority, driver=driver), decider, priority, queues)
+        self.lives[name] += 1
+        process.watch = self._wires.watch(name, self._store, decider.kinds, lambda event: self._deliver(process, event))
         self._processes.append(process)
-        for kind in sorted(decider.kinds):
-            listed = self._store.list(kind)
-            process.inbox.extend(WatchEvent(Change.ADDED, kind, obj, int(obj.metadata.resourceVersion or 0)) for obj in listed.items)
+        process.watch.start()
         self._soon(process, lambda: self._begin(process), "start")
 
     def remove(self, decider: Decider) -> None:
-        """Stop a decider at once, as a crash would: its passes are dropped where they stand."""
+        """Stop a decider for good: its passes are dropped where they stand."""
         for process in [p for p in self._processes if p.decider is decider]:
-            process.stopped = True
-            self._processes.remove(process)
-            for timer in (process.queue_timer, process.wake_timer, process.resync_timer):
-                if timer is not None:
-                    timer.cancel()
+            self._stop(process)
+
+    def crash(self, name: str, *, down_s: float = 0.0) -> None:
+        """End the process of a name at once, its passes where they stand, and start it with an empty memory after `down_s` seconds.
+
+        Nothing happens when there is no such process, or it has not come up again yet.
+        """
+        for process in [p for p in self._processes if p.name == name]:
+            self._stop(process)
+            self.later(down_s, process.again, name=f"{name}: restart", priority=process.priority)
+
+    def later(self, delay_s: float, callback: Callable[[], None], *, name: str, priority: int) -> None:
+        """Something that will happen to the world in a while; until then a cluster is not at rest."""
+        self._loop.call_after(round(delay_s * NS), callback, priority=priority, name=name, timer=False)
+
+    def _stop(self, process: _Process) -> None:
+        process.stopped = True
+        process.watch.stop()
+        self._processes.remove(process)
+        for timer in (process.queue_timer, process.wake_timer, process.resync_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def resync(self, name: str) -> None:
+        """Have a process look at everything now, as its resync timer would."""
+        for process in self._processes:
+            if process.name == name and process.started:
+                self._enqueue(process, process.decider.resync())
 
     def watch_calls(self, callback: Callable[[CsiCallRecord], None]) -> None:
         """Call back after every CSI call, before the decider that made it goes on."""
@@ -122,6 +168,11 @@ class Runner:
     @property
     def deciders(self) -> Sequence[Decider]:
         return [process.decider for process in self._processes]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The processes that run, by name."""
+        return [process.name for process in self._processes]
 
     def _soon(self, process: _Process, callback: Callable[[], None], what: str) -> None:
         def guarded() -> None:
@@ -162,8 +213,11 @@ class Runner:
     def _on_change(self, event: WatchEvent) -> None:
         for process in self._processes:
             if event.kind in process.decider.kinds:
-                process.inbox.append(event)
-                self._drain_soon(process)
+                process.watch.changed(event)
+
+    def _deliver(self, process: _Process, event: WatchEvent) -> None:
+        process.inbox.append(event)
+        self._drain_soon(process)
 
     def _drain_soon(self, process: _Process) -> None:
         if process.started and process.inbox and not process.draining:
@@ -257,7 +311,7 @@ class Runner:
         result: Any = None
         failure_to_send: BaseException | None = None
         try:
-            result = self._carry_out(work.process, intent)
+            result = self._wires.act(work.process.name, intent, lambda: self._carry_out(work.process, intent))
         except EXPECTED_FAILURES as failure:
             failure_to_send = failure
         self._soon(work.process, lambda: self._advance(work, result, failure_to_send), "step")

@@ -26,7 +26,7 @@ from volsched.api.watch import Change, WatchEvent
 from volsched.cache.view import View
 from volsched.controllers.attach_detach import attached_on, attachment_name, in_use_on, requires_attach, unique_volume_name
 from volsched.controllers.claim_users import ClaimUsers
-from volsched.controllers.csi_common import NS_PER_S, amend, time_of
+from volsched.controllers.csi_common import NS_PER_S, Handoff, amend, time_of
 from volsched.controllers.decision_table import ANY, DecisionTable
 from volsched.controllers.kubelet_expansion import Expander, awaits_node
 from volsched.controllers.kubelet_instant import InstantKubelet
@@ -143,6 +143,7 @@ class Kubelet:
         self._expander = Expander(clock, self._view, self._mounter)
         self._pods_by_node: dict[str, dict[tuple[str, str], None]] = {}
         self._waiting: dict[str, dict[WorkItem, int]] = {}  # node -> pods that wait for something, since when
+        self._handoff = Handoff()
         self._unmounted: set[str] = set()  # uids of pods whose volumes this process has unmounted for good
         self._actions: Final[Mapping[PodRow, Callable[[Incarnation], Steps[Done | Requeue]]]] = {
             PodRow.NOWHERE: self._leave,
@@ -425,8 +426,11 @@ class Kubelet:
             if self._mounter.is_busy(mount.device):
                 return Requeue(after_s=BUSY_RETRY_S)
             yield from self._mounter.unmount(subject.uid, mount, others=self._is_used_unknown_to_disk(subject, mount.device))
-        if subject.pod is not None:
-            self._unmounted.add(subject.uid)
+        if subject.pod is None:
+            # once nothing is mounted, no later pass over it knows its node: a refused write has to be repeated by the node's own item
+            self._handoff.add(WorkItem("nodes", subject.node))
+            return DONE
+        self._unmounted.add(subject.uid)
         yield from self._settle_in_use(subject.node)
         return DONE
 
@@ -472,10 +476,10 @@ class Kubelet:
         return ()
 
     def wake_at_ns(self) -> int | None:
-        return None
+        return self._clock.now_ns() if self._handoff else None
 
     def wake(self, now_ns: int) -> Iterable[WorkItem]:
-        return ()
+        return self._handoff.take()
 
 
 __all__ = ["POD_TABLE", "InstantKubelet", "Kubelet", "NodeDisks", "PodRow", "publish_path", "serves", "staging_path"]

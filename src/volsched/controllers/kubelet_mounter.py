@@ -141,6 +141,7 @@ class Mounter:
                 )
                 yield Call(volume.driver, "NodeStageVolume", stage, node=node_id, timeout_s=CALL_TIMEOUT_S)
                 self._disks.set_staged(device, staged=True)
+                self._disks.confirm(device)
             step = "SetUp"
             publish = NodePublishVolumeRequest(
                 volume_id=volume.handle,
@@ -153,6 +154,7 @@ class Mounter:
                 volume_context=pod_context(pod, volume, self._view.get("CSIDriver", "", volume.driver)),
             )
             yield Call(volume.driver, "NodePublishVolume", publish, node=node_id, timeout_s=CALL_TIMEOUT_S)
+            self._disks.confirm(device)
         except (CsiError, ReconcileError) as problem:
             # whatever the driver says, it may have lost the staging: stage again with the next attempt
             self._disks.set_staged(device, staged=False)
@@ -215,20 +217,20 @@ class Mounter:
         self._busy.add(device)
         try:
             unpublish = NodeUnpublishVolumeRequest(volume_id=device.handle, target_path=mount.target)
-            yield from self._call_unless_unknown(mount, "NodeUnpublishVolume", unpublish)
+            yield from self._take_down(mount, "NodeUnpublishVolume", unpublish)
             if mount.staging and not others and not any(uid != pod_uid for uid in self._disks.users(device)):
                 self._disks.set_staged(device, staged=False)
                 unstage = NodeUnstageVolumeRequest(volume_id=device.handle, staging_target_path=mount.staging)
-                yield from self._call_unless_unknown(mount, "NodeUnstageVolume", unstage)
+                yield from self._take_down(mount, "NodeUnstageVolume", unstage)
             self._disks.remove(pod_uid, mount)
         finally:
             self._busy.discard(device)
 
-    @staticmethod
-    def _call_unless_unknown(mount: Mount, method: str, request: Any) -> Steps[None]:
-        """A volume that the driver does not know is not mounted."""
+    def _take_down(self, mount: Mount, method: str, request: Any) -> Steps[None]:
+        """A call about a volume that the driver does not know has nothing to do, unless the driver has mounted it: then it is in error, and
+        is asked again like after any other. Raises CsiError."""
         try:
             yield Call(mount.device.driver, method, request, node=mount.node_id, timeout_s=CALL_TIMEOUT_S)
         except CsiError as problem:
-            if problem.code is not CsiCode.NOT_FOUND:
+            if problem.code is not CsiCode.NOT_FOUND or self._disks.is_confirmed(mount.device):
                 raise

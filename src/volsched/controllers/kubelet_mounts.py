@@ -64,6 +64,7 @@ class NodeDisks:
         self._users: dict[Device, dict[str, None]] = {}
         self._devices: dict[str, dict[Device, None]] = {}
         self._staged: set[Device] = set()
+        self._confirmed: set[Device] = set()
 
     def add(self, pod_uid: str, mount: Mount) -> None:
         self._mounts.setdefault(pod_uid, {})[mount.target] = mount
@@ -81,6 +82,7 @@ class NodeDisks:
         users.pop(pod_uid, None)
         if not users:
             self._users.pop(device, None)
+            self._confirmed.discard(device)
             self._devices.get(device.node, {}).pop(device, None)
 
     def of(self, pod_uid: str) -> list[Mount]:
@@ -104,6 +106,14 @@ class NodeDisks:
         """Pods with mounts on a node: namespace, name, uid."""
         uids = {uid for device in self.devices(node) for uid in self.users(device)}
         return sorted((*self.of(uid)[0].pod, uid) for uid in uids)
+
+    def is_confirmed(self, device: Device) -> bool:
+        """Whether the driver has staged or published the device since it was first recorded; else it may never have known it."""
+        return device in self._confirmed
+
+    def confirm(self, device: Device) -> None:
+        """The driver has staged or published the device."""
+        self._confirmed.add(device)
 
     def is_staged(self, device: Device) -> bool:
         """Whether the device is known to be staged; one that is not may be, and staging it again is no error."""

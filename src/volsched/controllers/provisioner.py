@@ -6,8 +6,10 @@
     sources, sweep queues:  finalizers on data sources; capacity queue: CSIStorageCapacity objects, when enabled
 
 What an attempt leaves behind is decided by tables (`provisioner_tables`). A claim in the background is kept here and tried until the driver
-answers finally, even after the claim is gone: otherwise its volume would leak. RULE (spec/snapshots.md 3.1 step 7): the volume is saved
-before the finalizer on its source snapshot is taken off; upstream does it the other way round and can strand both after a crash.
+answers finally, even after the claim is gone: otherwise its volume would leak. RULE (spec/volumes.md 3.7): what is asked for a claim that
+has gone is what was asked for it last, word by word; upstream prepares the request anew, and leaks the volume when the class or the source
+has gone too. RULE (spec/snapshots.md 3.1 step 7): the volume is saved before the finalizer on its source snapshot is taken off; upstream
+does it the other way round and can strand both after a crash.
 
 Source: spec/volumes.md 3; sig-storage-lib-external-provisioner controller/controller.go, external-provisioner pkg/controller.
 """
@@ -68,6 +70,14 @@ SWEEP: Final = "sweep"
 CLEANUP_TRIES_MAX: Final = 5
 INFEASIBLE_PREFIX: Final = "Volume provisioning failed with infeasible error. Retries will be delayed. "
 POPULATOR_SOURCE: Final = "external-provisioner"
+
+
+class _Begun(NamedTuple):
+    """A claim that the driver may still be working for, and what it was asked last."""
+
+    claim: PersistentVolumeClaim
+    storage_class: StorageClass
+    prepared: Prepared
 
 
 class _Unsaved(NamedTuple):
@@ -141,7 +151,8 @@ class Provisioner:
         self._view = View(self.kinds)
         self._handoff = Handoff()
         self._claim_keys: dict[str, tuple[str, str]] = {}  # UID -> namespace, name
-        self._in_progress: dict[str, PersistentVolumeClaim] = {}  # by UID: the driver may still be working for these
+        self._in_progress: dict[str, _Begun] = {}  # by UID
+        self._halted: set[str] = set()  # UIDs in progress that are not tried now: their claims wait for a node again
         self._memory: dict[str, ClaimMemory] = {}  # by UID
         self._locked_out: dict[str, _LockOut] = {}  # by UID
         self._unsaved: dict[str, _Unsaved] = {}  # by volume name
@@ -187,7 +198,10 @@ class Provisioner:
             self._locked_out.pop(uid, None)
             if uid not in self._in_progress:
                 self._memory.pop(uid, None)
-            return []
+            if uid not in self._halted:
+                return []
+            self._halted.discard(uid)
+            return [WorkItem(CLAIMS, uid)]
         self._claim_keys[uid] = (key.namespace, key.name)
         found = [WorkItem(CLAIMS, uid)]
         if is_deleting(claim) and CLONE_FINALIZER in finalizers_of(claim):
@@ -207,7 +221,7 @@ class Provisioner:
             if "CLONE_VOLUME" in self._info.controller:
                 yield from free_clone_source(self._view, item.key)
         elif item.queue == SWEEP:
-            yield from sweep_snapshots(list(self._in_progress.values()))
+            yield from sweep_snapshots([begun.claim for begun in self._in_progress.values()])
         elif self._capacity is not None:
             yield from self._capacity.work(item.key)
         return DONE
@@ -233,38 +247,58 @@ class Provisioner:
     def _claim(self, uid: str) -> Steps[Done | Requeue]:
         claim = self._claim_of(uid)
         if claim is None:
-            return DONE
+            return (yield from self._go_on(uid))
         storage_class: StorageClass | None = self._view.get("StorageClass", "", class_of(claim))
         row = self._provisioning_row(claim, storage_class)
+        if row is ProvisioningRow.STOP and claim.spec is not None and claim.spec.volumeName:
+            return (yield from self._go_on(uid))
         if row is ProvisioningRow.STOP:
+            if uid in self._in_progress:
+                self._halted.add(uid)
             return DONE
+        self._halted.discard(uid)
         if row is ProvisioningRow.RETRY or storage_class is None:
             raise ReconcileError(f'storageclass.storage.k8s.io "{class_of(claim)}" not found')
         remaining_s = self._locked_out_s(uid, uid_of(storage_class))
         if remaining_s > 0:
             return Requeue(after_s=remaining_s)
-        key = f"{meta(claim).namespace}/{meta(claim).name}"
-        yield Emit(claim, "Normal", "Provisioning", f'External provisioner is provisioning volume for claim "{key}"')
+        yield _begins(claim)
         memory = self._memory.setdefault(uid, ClaimMemory())
-        selected_node = _selected_node(claim)
         try:
-            prepared = yield from self._preparation.run(claim, storage_class, selected_node=selected_node, memory=memory)
+            prepared = yield from self._preparation.run(claim, storage_class, selected_node=_selected_node(claim), memory=memory)
         except Refusal as refusal:
             if refusal.ignored:
                 yield Emit(claim, "Normal", "Provisioning", str(refusal), source=POPULATOR_SOURCE)
                 self._in_progress.pop(uid, None)
                 return DONE
-            return (yield from self._failed(claim, storage_class, refusal.state, refusal, called=False))
+            return (yield from self._failed(claim, storage_class, refusal.state, refusal, asked=None))
+        return (yield from self._ask(_Begun(claim, storage_class, prepared)))
+
+    def _go_on(self, uid: str) -> Steps[Done | Requeue]:
+        """End what was begun for a claim that has gone or has got another volume: the new one is saved, so that it can be reclaimed."""
+        begun = self._in_progress.get(uid)
+        if begun is None:
+            return DONE
+        if self._volume_exists(begun.prepared.request.name):
+            self._in_progress.pop(uid)
+            return DONE
+        yield _begins(begun.claim)
+        return (yield from self._ask(begun))
+
+    def _ask(self, attempt: _Begun) -> Steps[Done | Requeue]:
+        """The call, and what its answer means. Raises ReconcileError when it has to be repeated."""
+        claim, storage_class, prepared = attempt
+        uid = uid_of(claim)
         try:
             answer: CreateVolumeResponse = yield self._call(prepared)
         except CsiError as problem:
-            state = create_outcome(problem.code, has_topology=self._info.has_topology, node_selected=bool(selected_node))
-            return (yield from self._failed(claim, storage_class, state, problem, called=True))
+            state = create_outcome(problem.code, has_topology=self._info.has_topology, node_selected=bool(_selected_node(claim)))
+            return (yield from self._failed(claim, storage_class, state, problem, asked=prepared))
         volume = answer.volume or Volume()
         defect = _defect(claim, prepared, volume)
         if defect is not None:
             problem_text = yield from self._discard(prepared, volume, defect)
-            return (yield from self._failed(claim, storage_class, State.IN_BACKGROUND, problem_text, called=True))
+            return (yield from self._failed(claim, storage_class, State.IN_BACKGROUND, problem_text, asked=prepared))
         pv = build_volume(claim, storage_class, prepared, volume, info=self._info, options=self._options, identity=self._identity)
         self._memory.pop(uid, None)
         self._in_progress.pop(uid, None)
@@ -279,12 +313,11 @@ class Provisioner:
     def _claim_of(self, uid: str) -> PersistentVolumeClaim | None:
         key = self._claim_keys.get(uid)
         claim: PersistentVolumeClaim | None = self._view.get("PersistentVolumeClaim", *key) if key is not None else None
-        return claim if claim is not None and uid_of(claim) == uid else self._in_progress.get(uid)
+        return claim if claim is not None and uid_of(claim) == uid else None
 
     def _provisioning_row(self, claim: PersistentVolumeClaim, storage_class: StorageClass | None) -> ProvisioningRow:
         annotations = annotations_of(claim)
         provisioner = annotations.get(ANN_STORAGE_PROVISIONER, annotations.get(ANN_BETA_STORAGE_PROVISIONER))
-        name = volume_name(self._options, uid_of(claim))
         return PROVISIONING.decide(
             volume_named=bool(claim.spec and claim.spec.volumeName),
             ours=self._driver in (provisioner, annotations.get(ANN_MIGRATED_TO)),
@@ -292,8 +325,11 @@ class Provisioner:
             class_ours=storage_class is not None and storage_class.provisioner == self._driver,
             waits=storage_class is not None and storage_class.volumeBindingMode == WAIT_FOR_FIRST_CONSUMER,
             node_selected=bool(annotations.get(ANN_SELECTED_NODE)),
-            volume_exists=name in self._unsaved or self._view.get("PersistentVolume", "", name) is not None,
+            volume_exists=self._volume_exists(volume_name(self._options, uid_of(claim))),
         )
+
+    def _volume_exists(self, name: str) -> bool:
+        return name in self._unsaved or self._view.get("PersistentVolume", "", name) is not None
 
     def _locked_out_s(self, uid: str, class_uid: str) -> float:
         """Seconds for which the claim is still known to be infeasible with this class object."""
@@ -322,17 +358,18 @@ class Provisioner:
         return f"{defect}. Cleanup of volume {prepared.request.name} failed, volume is orphaned: {last}"
 
     def _failed(
-        self, claim: PersistentVolumeClaim, storage_class: StorageClass, state: State, problem: object, *, called: bool
+        self, claim: PersistentVolumeClaim, storage_class: StorageClass, state: State, problem: object, *, asked: Prepared | None
     ) -> Steps[Done | Requeue]:
-        """Report a failed attempt and do what its state asks for. Raises ReconcileError unless the claim goes back to the scheduler."""
+        """Report a failed attempt and do what its state asks for. `asked`: what the driver was asked, None when it was not.
+        Raises ReconcileError unless the claim goes back to the scheduler."""
         uid, effect = uid_of(claim), EFFECTS[state]
         text = f"{INFEASIBLE_PREFIX}{problem}" if effect.lock_out else str(problem)
         yield Emit(claim, "Warning", "ProvisioningFailed", text)
         if effect.in_progress is not None:
             self._in_progress.pop(uid, None)
-        if effect.in_progress:
-            self._in_progress[uid] = claim
-        if called and effect.forget_topology:
+        if effect.in_progress and asked is not None:
+            self._in_progress[uid] = _Begun(claim, storage_class, asked)
+        if asked is not None and effect.forget_topology:
             self._memory.pop(uid, None)
         if effect.lock_out:
             until_ns = self._clock.now_ns() + round(INFEASIBLE_DELAY_S * NS_PER_S)
@@ -370,6 +407,11 @@ class Provisioner:
     def _save_again(self, name: str) -> Steps[None]:
         if name in self._unsaved:
             yield from self._save(name)
+
+
+def _begins(claim: PersistentVolumeClaim) -> Emit:
+    key = f"{meta(claim).namespace}/{meta(claim).name}"
+    return Emit(claim, "Normal", "Provisioning", f'External provisioner is provisioning volume for claim "{key}"')
 
 
 def _selected_node(claim: PersistentVolumeClaim) -> str:

@@ -1,7 +1,8 @@
 """The finalizer that keeps a source claim while a snapshot of it is being taken.
 
 On before the content is created, off when no snapshot of that claim in its namespace is un-ready any more. Both are a read and an UPDATE,
-repeated on conflict. Source: spec/snapshots.md 2.2 S1, 2.2.2 step 1, 2.3 X5; external-snapshotter ensurePVCFinalizer.
+repeated on conflict. A snapshot that is gone tells so only once: whoever misses that, or dies before it is done, finds the claim again when
+it starts anew or resyncs. Source: spec/snapshots.md 2.2 S1, 2.2.2 step 1, 2.3 X5; external-snapshotter ensurePVCFinalizer.
 """
 
 from __future__ import annotations
@@ -20,18 +21,13 @@ from volsched.errors import ApiError, NotFoundError, ReconcileError
 from volsched.ports import Intent, Steps, Update
 
 
-def _claim_of(view: View, snapshot: VolumeSnapshot) -> PersistentVolumeClaim | None:
-    found: PersistentVolumeClaim | None = view.get("PersistentVolumeClaim", meta(snapshot).namespace or "", source_claim(snapshot) or "")
-    return found
-
-
 def _update_failed(name: str | None, problem: object) -> ReconcileError:
     return ReconcileError(f"snapshot controller failed to update {name} on API server: {problem}")
 
 
 def protect_claim(view: View, snapshot: VolumeSnapshot) -> Steps[None]:
     """Put the finalizer on the source claim. A claim that has it already is fine even while it is being deleted. Raises ReconcileError."""
-    claim = _claim_of(view, snapshot)
+    claim: PersistentVolumeClaim | None = view.get("PersistentVolumeClaim", meta(snapshot).namespace or "", source_claim(snapshot) or "")
     if claim is None:
         raise _update_failed(meta(snapshot).name, "cannot get claim from snapshot")
 
@@ -49,14 +45,12 @@ def protect_claim(view: View, snapshot: VolumeSnapshot) -> Steps[None]:
     view.put(stored)
 
 
-def claim_in_use(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -> bool:
-    """Whether a snapshot of the same claim still has to become ready. `ignore_itself`: this one is on its way out."""
-    for other in view.all("VolumeSnapshot", meta(snapshot).namespace or ""):
-        if ignore_itself and uid_of(other) == uid_of(snapshot):
-            continue
-        if source_claim(other) == source_claim(snapshot) and not is_ready(other):
-            return True
-    return False
+def claim_in_use(view: View, namespace: str, name: str, *, besides: str = "") -> bool:
+    """Whether a snapshot of a claim still has to become ready. `besides`: uid of one that is on its way out."""
+    return any(
+        source_claim(snapshot) == name and not is_ready(snapshot) and uid_of(snapshot) != besides
+        for snapshot in view.all("VolumeSnapshot", namespace)
+    )
 
 
 def is_restoring(snapshot: VolumeSnapshot, claims: Iterable[PersistentVolumeClaim]) -> bool:
@@ -74,12 +68,18 @@ def is_restoring(snapshot: VolumeSnapshot, claims: Iterable[PersistentVolumeClai
     return False
 
 
-def free_claim(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -> Steps[None]:
-    """Take the finalizer off the source claim if nothing needs it any more. Raises ApiError."""
-    if not source_claim(snapshot):
-        return
-    claim = _claim_of(view, snapshot)
-    if claim is None or CLAIM_FINALIZER not in finalizers_of(claim) or claim_in_use(view, snapshot, ignore_itself=ignore_itself):
+def free_source_claim(view: View, snapshot: VolumeSnapshot, *, ignore_itself: bool) -> Steps[None]:
+    """Take the finalizer off the claim of a snapshot if nothing needs it any more. `ignore_itself`: this snapshot is on its way out.
+    Raises ApiError."""
+    name = source_claim(snapshot)
+    if name:
+        yield from free_claim(view, meta(snapshot).namespace or "", name, besides=uid_of(snapshot) if ignore_itself else "")
+
+
+def free_claim(view: View, namespace: str, name: str, *, besides: str = "") -> Steps[None]:
+    """Take the finalizer off a claim if no snapshot of it has to become ready; `besides` as in `claim_in_use`. Raises ApiError."""
+    claim: PersistentVolumeClaim | None = view.get("PersistentVolumeClaim", namespace, name)
+    if claim is None or CLAIM_FINALIZER not in finalizers_of(claim) or claim_in_use(view, namespace, name, besides=besides):
         return
 
     def change(current: PersistentVolumeClaim) -> Intent | None:

@@ -36,10 +36,11 @@ from volsched.api.snapshot import (
 from volsched.api.watch import Change, WatchEvent
 from volsched.cache.view import View
 from volsched.controllers.csi_common import Handoff, amend, patch_of, quoted, secret_reference, time_of
-from volsched.controllers.snapshot_claims import free_claim, protect_claim
+from volsched.controllers.snapshot_claims import free_claim, free_source_claim, protect_claim
 from volsched.controllers.snapshot_deletion import SnapshotDeletion, mark_being_deleted, read_or_none
 from volsched.controllers.snapshot_names import (
     BOUND_FINALIZER,
+    CLAIM_FINALIZER,
     CONTENT_FINALIZER,
     DELETE,
     DELETION_SECRET_NAME,
@@ -77,10 +78,12 @@ from volsched.rules.volumes import bound_to
 
 SNAPSHOTS: Final = "snapshots"
 CONTENTS: Final = "contents"
+CLAIMS: Final = "claims"  # source claims with our finalizer
 RESYNC_S: Final = 900.0
 QUEUES: Final[Mapping[str, QueueSpec]] = {
     SNAPSHOTS: QueueSpec(workers=10, backoff_s=1.0, backoff_s_max=300.0),
     CONTENTS: QueueSpec(workers=10, backoff_s=1.0, backoff_s_max=300.0),
+    CLAIMS: QueueSpec(workers=10, backoff_s=1.0, backoff_s_max=300.0),
 }
 NOT_BOUND_TO_CLAIM: Final = "claim in dataSource not bound or invalid"
 CONTENT_MISSING: Final = "VolumeSnapshotContent is missing"
@@ -145,7 +148,8 @@ class SnapshotController:
     def observe(self, event: WatchEvent) -> Iterable[WorkItem]:
         self._view.observe(event)
         key = event.key
-        # Claims, classes and group objects are looked up when a pass needs them; their appearance is noticed by retries alone.
+        # Claims, classes and group objects are looked up when a pass needs them; their appearance is noticed by retries alone. RULE: a
+        # claim first seen with our finalizer may have got it from an earlier process, and none of its snapshots may be left.
         if key.kind == "VolumeSnapshot":
             item = WorkItem(SNAPSHOTS, f"{key.namespace}/{key.name}")
             if event.change is Change.DELETED:
@@ -156,18 +160,25 @@ class SnapshotController:
             if event.change is Change.DELETED:
                 self._gone_contents[item] = reference_key(event.object)
             return [item]
+        if key.kind == "PersistentVolumeClaim" and event.change is Change.ADDED and CLAIM_FINALIZER in finalizers_of(event.object):
+            return [WorkItem(CLAIMS, f"{key.namespace}/{key.name}")]
         return []
 
     def work(self, item: WorkItem) -> Steps[Done | Requeue]:
         if item.queue == SNAPSHOTS:
             yield from self._snapshot(item)
-        else:
+        elif item.queue == CONTENTS:
             yield from self._content(item)
+        else:
+            namespace, _, name = item.key.partition("/")
+            yield from free_claim(self._view, namespace, name)
         return DONE
 
     def resync(self) -> Iterable[WorkItem]:
         snapshots = [WorkItem(SNAPSHOTS, snapshot_key(snapshot)) for snapshot in self._view.all("VolumeSnapshot")]
-        return snapshots + [WorkItem(CONTENTS, meta(content).name or "") for content in self._view.all("VolumeSnapshotContent")]
+        contents = [WorkItem(CONTENTS, meta(content).name or "") for content in self._view.all("VolumeSnapshotContent")]
+        held = [claim for claim in self._view.all("PersistentVolumeClaim") if CLAIM_FINALIZER in finalizers_of(claim)]
+        return [*snapshots, *contents, *(WorkItem(CLAIMS, f"{meta(claim).namespace}/{meta(claim).name}") for claim in held)]
 
     def wake_at_ns(self) -> int | None:
         return self._clock.now_ns() if self._handoff else None
@@ -202,7 +213,7 @@ class SnapshotController:
         gone = self._gone_snapshots.get(item)
         if gone is None:
             return
-        yield from free_claim(self._view, gone, ignore_itself=True)
+        yield from free_source_claim(self._view, gone, ignore_itself=True)
         self._gone_snapshots.pop(item, None)
         if content := bound_content_name(gone):
             self._handoff.add(WorkItem(CONTENTS, content))
@@ -233,7 +244,7 @@ class SnapshotController:
 
     def _free_claim_quietly(self, snapshot: VolumeSnapshot) -> Steps[None]:
         try:
-            yield from free_claim(self._view, snapshot, ignore_itself=False)
+            yield from free_source_claim(self._view, snapshot, ignore_itself=False)
         except ApiError:
             yield Emit(snapshot, "Warning", "ErrorPVCFinalizer", "Error check and remove PVC Finalizer for VolumeSnapshot")
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from volsched.api.edit import finalizers_of, is_deleting, uid_of, with_finalizers
-from volsched.api.kinds import meta
+from volsched.api.kinds import key_of, meta
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, patch_of
-from volsched.controllers.snapshot_claims import free_claim, is_restoring
+from volsched.controllers.snapshot_claims import free_source_claim, is_restoring
 from volsched.controllers.snapshot_names import (
     BEING_DELETED,
     BOUND_FINALIZER,
@@ -47,6 +47,10 @@ def mark_being_deleted(content: VolumeSnapshotContent) -> Patch | None:
     return None if is_marked(content) else patch_of(content, {"metadata": {"annotations": {BEING_DELETED: YES}}})
 
 
+class _ContentGoneError(Exception):
+    """The API server does not know the content that the view has."""
+
+
 class SnapshotDeletion:
     """Carries out the deletion plan of one snapshot at a time; keeps nothing between passes."""
 
@@ -68,8 +72,14 @@ class SnapshotDeletion:
         restoring = is_restoring(snapshot, self._view.all("PersistentVolumeClaim", meta(snapshot).namespace or ""))
         in_group = self._existing_group(snapshot, content) is not None
         plan = deletion_plan(snapshot, content, restoring=restoring, group_exists=in_group)
-        for step in plan:
-            yield from self._steps[step](snapshot, content)
+        try:
+            for step in plan:
+                yield from self._steps[step](snapshot, content)
+        except _ContentGoneError:
+            # The view has it from an answer to an own write; a watch that was interrupted tells neither that it came nor that it went.
+            assert content is not None
+            self._view.drop(key_of(content))
+            yield from self.run(snapshot)
 
     # what there is
 
@@ -128,8 +138,12 @@ class SnapshotDeletion:
         raise ReconcileError(text)
 
     def _mark(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
-        if content is not None:
+        if content is None:
+            return
+        try:
             self._view.put((yield from amend(content, mark_being_deleted)))
+        except NotFoundError:
+            raise _ContentGoneError from None
 
     def _delete_content(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
         if content is None or is_deleting(content):
@@ -137,14 +151,14 @@ class SnapshotDeletion:
         try:
             yield Delete("VolumeSnapshotContent", "", meta(content).name or "", uid=uid_of(content))
         except NotFoundError:
-            return
+            raise _ContentGoneError from None
         except ApiError:
             yield Emit(snapshot, "Warning", "SnapshotContentObjectDeleteError", "Failed to delete snapshot content API object")
             raise
 
     def _free_claim(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
         try:
-            yield from free_claim(self._view, snapshot, ignore_itself=True)
+            yield from free_source_claim(self._view, snapshot, ignore_itself=True)
         except ApiError:
             yield Emit(snapshot, "Warning", "ErrorPVCFinalizer", "Error check and remove PVC Finalizer for VolumeSnapshot")
             raise

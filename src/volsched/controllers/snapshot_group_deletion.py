@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lightkube.models.core_v1 import PersistentVolumeClaim
 
 from volsched.api.edit import annotations_of, finalizers_of, is_deleting, uid_of, with_finalizers
-from volsched.api.kinds import meta
+from volsched.api.kinds import key_of, meta
 from volsched.api.snapshot import VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, patch_of
@@ -49,6 +49,10 @@ class _Group:
     restoring: VolumeSnapshot | None  # the first member that a Pending claim is being restored from
 
 
+class _ContentGoneError(Exception):
+    """The API server does not know the content that the view has."""
+
+
 class GroupDeletion:
     """Carries out the deletion plan of one group at a time; keeps nothing between passes."""
 
@@ -69,8 +73,14 @@ class GroupDeletion:
             return
         content = yield from self._content_of(group)
         found = yield from self._gather(group, content)
-        for step in group_deletion_plan(group, content, restoring=found.restoring is not None):
-            yield from self._steps[step](found)
+        try:
+            for step in group_deletion_plan(group, content, restoring=found.restoring is not None):
+                yield from self._steps[step](found)
+        except _ContentGoneError:
+            # as in SnapshotDeletion: known from an own write only
+            assert content is not None
+            self._view.drop(key_of(content))
+            yield from self.run(group)
 
     def _content_of(self, group: VolumeGroupSnapshot) -> Steps[VolumeGroupSnapshotContent | None]:
         """The content the group is bound to; RULE: for a dynamic one that crashed before binding, the content of its fixed name."""
@@ -104,8 +114,12 @@ class GroupDeletion:
         raise ReconcileError(text)
 
     def _mark(self, group: _Group) -> Steps[None]:
-        if group.content is not None:
+        if group.content is None:
+            return
+        try:
             self._view.put((yield from amend(group.content, _marked)))
+        except NotFoundError:
+            raise _ContentGoneError from None
 
     def _delete_half_made(self, group: _Group) -> Steps[None]:
         """A member content without uid has no finalizer, no snapshot and no handle; its name tells which group it was made for."""
@@ -128,7 +142,7 @@ class GroupDeletion:
         try:
             yield Delete(GROUP_CONTENT, "", meta(group.content).name or "", uid=uid_of(group.content))
         except NotFoundError:
-            return
+            raise _ContentGoneError from None
         except ApiError:
             text = "Failed to delete group snapshot content API object"
             yield Emit(group.object, "Warning", "GroupSnapshotContentObjectDeleteError", text)

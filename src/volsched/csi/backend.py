@@ -284,6 +284,11 @@ class FakeDriver:
         with self._lock:
             return list(self._storage.state.groups.values())
 
+    @property
+    def changes(self) -> int:
+        """How often this process has changed its records: equal numbers, equal records."""
+        return self._storage.state.changes
+
     def digest_volume(self, volume_id: str) -> str:
         """SHA-256 over a volume's content."""
         with self._lock:

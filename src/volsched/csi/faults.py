@@ -158,7 +158,6 @@ class FaultyDriver:
         notice: Callable[[str], None] | None = None,
     ) -> None:
         self._driver = driver
-        self._plan = plan
         self._clock = clock
         self._chance = chance
         self._real_time = real_time
@@ -169,6 +168,8 @@ class FaultyDriver:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._tallies: Final = {fault.name: _Tally() for fault in plan.faults}
+        self._by_method = _by_method(plan)
+        self._lives = 0  # of the driver's process; a call ends with the life it began in
 
     @property
     def name(self) -> str:
@@ -199,11 +200,15 @@ class FaultyDriver:
             for fault in plan.faults:
                 calls, fired = (counted or {}).get(fault.name, (0, 0))
                 self._tallies.setdefault(fault.name, _Tally(calls, fired))
-            self._plan = plan
+            self._by_method = _by_method(plan)
 
     def close(self) -> None:
         """End all waiting; calls that still wait are UNAVAILABLE."""
         self._closed.set()
+
+    def died(self) -> None:
+        """The driver's process has ended: calls that `later` was to carry out end with it."""
+        self._lives += 1
 
     # calls
 
@@ -240,8 +245,8 @@ class FaultyDriver:
                 if self._later is None:
                     self._finish(call, carry_out)
                 else:
-                    rest, call.late = held.pop_all(), True
-                    self._later(self._clock.now_ns() + call.delay_ns, lambda: self._finish_late(call, carry_out, rest))
+                    rest, life, call.late = held.pop_all(), self._lives, True
+                    self._later(self._clock.now_ns() + call.delay_ns, lambda: self._finish_late(call, carry_out, rest, life))
                 raise CsiError(CsiCode.DEADLINE_EXCEEDED, DEADLINE_TEXT)
             self._take(call, Kind.DELAY, *call.fired)
             if self._real_time and self._closed.wait(call.delay_ns / NS_PER_S):
@@ -255,9 +260,10 @@ class FaultyDriver:
             self._before(call)
             self._answer(call, carry_out)
 
-    def _finish_late(self, call: _Call, carry_out: Callable[[], Message], held: contextlib.ExitStack) -> None:
+    def _finish_late(self, call: _Call, carry_out: Callable[[], Message], held: contextlib.ExitStack, life: int) -> None:
         with held:
-            self._finish(call, carry_out)
+            if life == self._lives:
+                self._finish(call, carry_out)
         self._release(call)
 
     def _before(self, call: _Call) -> None:
@@ -291,6 +297,7 @@ class FaultyDriver:
 
     def _crash(self, call: _Call, fault: Fault) -> None:
         self._take(call, Kind.CRASH, fault)
+        self.died()
         if self._crash_hook is not None:
             self._crash_hook()
         raise CsiError(CsiCode.UNAVAILABLE, CRASH_TEXT)
@@ -334,8 +341,8 @@ class FaultyDriver:
         nodes = [name for name in (node, getattr(request, "node_id", "")) if name]
         with self._lock:
             age_ns = self._clock.now_ns() - self._start_ns
-            for fault in self._plan.faults:
-                # Asked of every fault, so that one counts its calls and draws its chances whatever the others do.
+            for fault in self._by_method.get(method, ()):
+                # Asked of every fault that may fire here, so that one counts its calls and draws its chances whatever the others do.
                 if not self._fires(fault, method, names, nodes, age_ns) or (fault.decides and call.decisive is not None):
                     continue
                 self._tallies[fault.name].fired += 1
@@ -350,7 +357,7 @@ class FaultyDriver:
         return call
 
     def _fires(self, fault: Fault, method: str, names: list[str], nodes: list[str], age_ns: int) -> bool:
-        if method not in fault.methods or not _matches(fault.match, names) or not _matches(fault.node, nodes):
+        if not _matches(fault.match, names) or not _matches(fault.node, nodes):
             return False
         until_ns = fault.until_ns
         if method == "Probe" and fault.not_ready_ns is not None:
@@ -395,6 +402,11 @@ class FaultyDriver:
             for fault in call.fired:
                 if fault.name not in call.taken:
                     self._tallies[fault.name].fired -= 1
+
+
+def _by_method(plan: FaultPlan) -> dict[str, list[Fault]]:
+    """The faults that may befall a call, in the order of the plan."""
+    return {method: [fault for fault in plan.faults if method in fault.methods] for method in csi.METHODS}
 
 
 def _matches(patterns: tuple[str, ...], names: list[str]) -> bool:

@@ -192,6 +192,7 @@ class DriverState:
         self._attached: dict[str, dict[str, None]] = {}
         self._targets: dict[tuple[str, str], str] = {}
         self._ordinal = 0
+        self.changes = 0  # made by this process
         if journal is not None:
             self._load(journal.read())
 
@@ -257,6 +258,7 @@ class DriverState:
             self._remove(kind, key)
         for record in puts:
             self._insert(record)
+        self.changes += 1
 
     def close(self) -> None:
         if self._journal is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.storage_v1 import VolumeAttributesClass
 
 from tests.builders import make_class, make_csidriver, make_csinode, make_node, make_pod, make_pvc, make_snapshot, make_snapshot_class
 from tests.simulation.player import ENGINE
 from volsched.app.cluster import Cluster, DriverSettings
-from volsched.csi.profile import zonal
+from volsched.csi.profile import full, zonal
 
 DRIVER = "zonal.csi.volsched.dev"
 NS = 10**9
@@ -58,3 +60,21 @@ def test_something_new_starts_the_round_again() -> None:
         assert not cluster.loop.is_idle()
         assert rests(cluster)
         assert cluster.now_ns() > before
+
+
+def test_a_change_of_attributes_that_the_driver_refuses() -> None:
+    """Each try walks the claim's status through the same states; only the times in it differ."""
+    cluster = Cluster(engine=ENGINE, kubelet="instant", drivers=[DriverSettings(profile=full(name=DRIVER))])
+    with cluster:
+        for obj in (
+            make_node("n1", zone="a"),
+            make_csinode("n1", drivers={DRIVER: None}),
+            make_class("imm", provisioner=DRIVER, wait=False),
+            VolumeAttributesClass(driverName=DRIVER, metadata=ObjectMeta(name="odd"), parameters={"colour": "red"}),
+            make_pvc("data", storage_class="imm"),
+        ):
+            cluster.create(obj)
+        assert rests(cluster)
+        cluster.patch("PersistentVolumeClaim", "default", "data", {"spec": {"volumeAttributesClassName": "odd"}})
+        assert rests(cluster)
+        assert len([call for call in cluster.csi_calls if call.outcome == "InvalidArgument"]) > 1

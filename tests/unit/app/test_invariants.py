@@ -393,5 +393,33 @@ def test_policies_and_removal_by_hand_explain_what_is_left() -> None:
     assert check_quiet(world.cluster, world.witness) == []
 
 
+def test_a_policy_changed_while_a_volume_is_being_deleted_explains_what_is_left() -> None:
+    """Retain takes the provisioner's finalizer off, and none is put on what is being deleted: Delete comes too late (spec/volumes.md 2)."""
+    world = World()
+    name = key_of(world.volume("copy")).name
+    world.cluster.delete("PersistentVolume", "", name)
+    for policy in ("Retain", "Delete"):
+        world.cluster.patch("PersistentVolume", "", name, {"spec": {"persistentVolumeReclaimPolicy": policy}})
+        world.rest()
+    world.cluster.delete("PersistentVolumeClaim", "default", "copy")
+    world.rest()
+    assert name not in {key_of(pv).name for pv in world.cluster.list("PersistentVolume")}
+    assert len(world.fake.volumes()) == 2
+    assert check_quiet(world.cluster, world.witness) == []
+
+
+def test_a_provisioner_that_died_does_not_explain_the_loss_of_what_it_had_saved() -> None:
+    world = World()
+    name = key_of(world.volume("copy")).name
+    world.cluster.runner.crash(f"Provisioner {DRIVER}")
+    world.rest()
+    world.stop()
+    for kind, namespace, gone in (("PersistentVolumeClaim", "default", "copy"), ("PersistentVolume", "", name)):
+        held = world.cluster.store.get(kind, namespace, gone)
+        world.write(with_finalizers(held, remove=held.metadata.finalizers))
+        world.cluster.store.delete(kind, namespace, gone, user="somebody")
+    assert "volume-owner" in {violation.rule for violation in check_quiet(world.cluster, world.witness)}
+
+
 def test_a_violation_reads_as_one_line() -> None:
     assert str(Violation("one-claim", "PersistentVolume pv is bound to a and b")) == "one-claim: PersistentVolume pv is bound to a and b"

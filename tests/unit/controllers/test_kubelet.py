@@ -162,6 +162,37 @@ def test_node_is_called_by_the_id_it_has_with_the_driver() -> None:
     assert {node for _, node, _ in driver.requests} == {"i-0001"} and len(driver.requests) == 5
 
 
+@pytest.mark.parametrize("method", ["NodeUnpublishVolume", "NodeUnstageVolume"])
+def test_a_driver_that_disowns_what_it_has_mounted_is_asked_again(method: str) -> None:
+    driver = Driver()
+    made = world(driver=driver)
+    volume(made)
+    made.create(make_pod(claims=["data"], node="n1"))
+    made.settle()
+    driver.fail[method] = CsiError(CsiCode.NOT_FOUND, "no such volume")
+    made.delete("Pod", "pod")
+    made.settle(seconds=5)
+    assert made.get("Pod", "pod") is not None
+    assert driver.methods().count(method) > 1
+    del driver.fail[method]
+    made.settle(seconds=120)
+    assert made.get("Pod", "pod") is None
+    assert driver.staged == driver.published == {}
+
+
+def test_what_the_driver_never_knew_is_not_mounted() -> None:
+    driver = Driver()
+    made = world(driver=driver)
+    volume(made)
+    unknown = CsiError(CsiCode.NOT_FOUND, "no such volume")
+    driver.fail = dict.fromkeys(["NodeStageVolume", "NodeUnpublishVolume", "NodeUnstageVolume"], unknown)
+    made.create(make_pod(claims=["data"], node="n1"))
+    made.settle()
+    made.delete("Pod", "pod")
+    made.settle()
+    assert made.get("Pod", "pod") is None
+
+
 def test_driver_without_staging() -> None:
     driver = Driver(node_types=())
     made = world(driver=driver)

@@ -130,6 +130,48 @@ def test_a_claim_in_the_background_is_finished_even_when_it_is_gone(code: CsiCod
     assert world.api.list("PersistentVolume") == []
 
 
+def test_a_claim_that_is_gone_is_finished_though_its_class_and_source_are_gone_too() -> None:
+    world = make_world()
+    world.create(claim("origin"))
+    world.settle()
+    driver_of(world).script["CreateVolume"] = [("lost", CsiCode.CANCELLED)]
+    world.create(claim(source=TypedLocalObjectReference(kind="PersistentVolumeClaim", name="origin")))
+    world.settle()
+    for kind, name in (("PersistentVolumeClaim", "origin"), ("PersistentVolumeClaim", "data"), ("StorageClass", "fast")):
+        world.delete(kind, name)
+    world.settle(for_s=60)
+    _, lost, again = driver_of(world).called("CreateVolume")
+    assert again == lost
+    assert world.api.list("PersistentVolumeClaim") == []
+    assert driver_of(world).volumes == {}, "the volume was saved, released and deleted"
+
+
+def test_a_claim_that_got_another_volume_does_not_leave_the_one_in_the_background() -> None:
+    world = make_world()
+    driver_of(world).script["CreateVolume"] = [("lost", CsiCode.UNAVAILABLE)]
+    world.create(claim())
+    world.settle()
+    world.create(make_pv("other", storage_class="fast", size="10Gi", driver=DRIVER, handle="other", claim="default/data"))
+    world.patch("PersistentVolumeClaim", "data", {"spec": {"volumeName": "other"}})
+    world.settle(for_s=60)
+    assert len(driver_of(world).called("CreateVolume")) == 2
+    assert world.get("PersistentVolume", PV).spec.csi.volumeHandle == f"handle-{PV}"
+
+
+def test_a_claim_in_the_background_that_waits_for_a_node_again_is_finished_once_it_is_gone() -> None:
+    world = make_world(wait=True)
+    driver_of(world).script["CreateVolume"] = [("lost", CsiCode.DEADLINE_EXCEEDED)]
+    world.create(claim(selected_node="node-1"))
+    world.settle()
+    world.patch("PersistentVolumeClaim", "data", {"metadata": {"annotations": {ANN_SELECTED_NODE: None}}})
+    world.settle(for_s=60)
+    assert len(driver_of(world).called("CreateVolume")) == 1
+    world.delete("PersistentVolumeClaim", "data")
+    world.settle(for_s=60)
+    assert len(driver_of(world).called("CreateVolume")) == 2
+    assert driver_of(world).volumes == {}
+
+
 def test_a_final_failure_ends_with_the_claim() -> None:
     world = make_world()
     driver_of(world).script["CreateVolume"] = [CsiCode.INTERNAL] * 9

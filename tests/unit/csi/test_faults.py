@@ -173,6 +173,21 @@ def test_what_outlasts_its_caller_is_carried_out_later_and_holds_its_object() ->
     assert {kind: count for kind, count in faulty.fired_kinds.items() if count} == {Kind.LOSE_ANSWER: 1, Kind.DELAY: 1}
 
 
+def test_what_outlasts_its_caller_ends_with_the_driver() -> None:
+    clock = VirtualClock(START_NS)
+    loop = Loop(clock)
+    plan = parse_plan("faults: [{name: slow, rpc: CreateSnapshot, calls: 1, delay: 60s}]")
+    driver = FakeDriver(full(), clock=clock)
+    faulty = FaultyDriver(driver, plan, clock, Chance(0), later=lambda time_ns, callback: loop.call_at(time_ns, callback))
+    here = World(Timed(faulty), driver, clock, "inprocess")
+    volume = here.volume("v")
+    here.refused(csi.CreateSnapshotRequest(name="s", source_volume_id=volume.volume_id), CsiCode.DEADLINE_EXCEEDED)
+    faulty.died()
+    loop.run_until(START_NS + 60 * S)
+    assert driver.snapshots() == []
+    assert here.snapshot(volume.volume_id, "s").snapshot_id == "snap-0001"
+
+
 class Timed:
     """A client that waits ten seconds."""
 
