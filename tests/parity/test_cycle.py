@@ -21,7 +21,7 @@ from tests.parity.engines import MAKERS
 from tests.parity.situations import decide, engine_with, every_engine
 from volsched.api.defaults import with_defaults
 from volsched.api.edit import with_spec
-from volsched.engine import Decision, SchedulingEngine, StaticBinding
+from volsched.engine import Decision, Provisioning, SchedulingEngine, StaticBinding
 from volsched.errors import EngineError
 
 LOCAL = make_class(provisioner="kubernetes.io/no-provisioner")
@@ -205,7 +205,7 @@ class TestAssume:
         before = state_of(built, *self.PROBES)
         _decision, assumption = self._assume(built, make_pod("web", claims=["data"]))
         (provision,) = assumption.volumes.provision
-        assert provision == ("default/data", "default/capacity-1")
+        assert provision == Provisioning("default/data", "default/capacity-1")
         assert built.decide(with_defaults(make_pod("reader", claims=["data"]))).feasible() == [assumption.node]
         built.forget(assumption)
         assert state_of(built, *self.PROBES) == before

@@ -8,7 +8,7 @@ from lightkube.models.core_v1 import PersistentVolumeClaimSpec
 from tests.builders import make_class, make_container, make_csinode, make_node, make_owner, make_pod, make_pv, make_pvc
 from tests.parity.situations import engine_with, every_engine
 from volsched.api.defaults import with_defaults
-from volsched.engine import SchedulingEngine
+from volsched.engine import Provisioning, SchedulingEngine
 
 
 def _decide(engine: SchedulingEngine, name: str = "pod", **rest: object):  # type: ignore[no-untyped-def]
@@ -100,7 +100,7 @@ class TestAssumptionsThatMeet:
         kept.assume(_decide(kept, "p0", claims=["data"]), "n1")
         kept.upsert(with_defaults(make_pv("pv", size="1Gi", storage_class="fast", phase="Available", where={"disk": "yes"})))
         again = _decide(kept, "p1", claims=["data"])
-        assert again.volumes("n1").bind == () and again.volumes("n1").provision == (("default/data", None),)
+        assert again.volumes("n1").bind == () and again.volumes("n1").provision == (Provisioning("default/data", None),)
 
     def test_a_newer_version_ends_them_all(self, engine: str) -> None:
         kept = self._shared(engine, volume=True, version="1")
