@@ -251,7 +251,7 @@ TEST_F(StorageTraps, LimitsOfPools) {
   EXPECT_EQ(with(pool), Texts{kStorage}) << "no topology serves no node";
   pool.topology = LabelSelectorText{};
   EXPECT_EQ(with(pool), Texts()) << "an empty one serves all";
-  pool.topology = LabelSelectorText{{}, {{"zone", Op::kGt, {"1"}}}};
+  pool.topology = LabelSelectorText{{}, {{"zone", Op::kGt, {"1"}}}, "no selector"};
   EXPECT_EQ(with(pool), Texts{kStorage}) << "an invalid one serves none";
   world.remove_driver("csi.example.com");
   EXPECT_EQ(reasons(pod({"data"}), "a"), Texts()) << "without the CSIDriver nothing is asked";

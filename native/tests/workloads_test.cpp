@@ -82,7 +82,8 @@ TEST_F(WorkloadTest, AReplicationControllersValuesReplaceThoseOfServices) {
 }
 
 TEST_F(WorkloadTest, AnInvalidControllerSelectorIsLeftOut) {
-  table.put_controller(OwnerKind::kStatefulSet, id("default"), id("db"), selector({{}, {{"app", Op::kIn, {}}}}));
+  table.put_controller(OwnerKind::kStatefulSet, id("default"), id("db"),
+                       selector({{}, {{"app", Op::kIn, {}}}, "no selector"}));
   EXPECT_TRUE(merged({}, {OwnerKind::kStatefulSet, id("db")}).empty());
 }
 
