@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.workloads import KINDS, objects
-from volsched.api.kinds import kind_of, to_json
+from volsched.api.kinds import to_manifest
 from volsched.cli.layout import grid
 
 CHECKED_PODS: Final = 200
@@ -58,8 +58,7 @@ def write(path: Path, kind: str, nodes: int, pods: int) -> Path:
     """A workload as a file of JSON lines."""
     with path.open("w") as file:
         for obj in objects(kind, nodes, pods):
-            named = kind_of(obj)
-            file.write(json.dumps({"apiVersion": named.api_version, "kind": named.name, **to_json(obj)}) + "\n")
+            file.write(json.dumps(to_manifest(obj)) + "\n")
     return path
 
 

@@ -36,7 +36,7 @@ from tests.parity.configurations import Configurations
 from tests.parity.mixture import Mixture
 from tests.parity.shrinking import shrink
 from volsched.api.defaults import with_defaults
-from volsched.api.kinds import Object, key_of, kind_of, to_json
+from volsched.api.kinds import Object, key_of, to_manifest
 from volsched.api.manifest import from_manifest
 from volsched.app.cases import decision_fields, profile_of
 from volsched.app.engines import ENGINES, make_engine
@@ -93,12 +93,6 @@ class Oracle:
 # Cases ------------------------------------------------------------------------------------------------------------------------------------
 
 
-def as_json(obj: Object) -> dict[str, Json]:
-    """An object as it would be submitted."""
-    kind = kind_of(obj)
-    return {"apiVersion": kind.api_version, "kind": kind.name, **to_json(obj)}
-
-
 def mixed_case(seed: int) -> dict[str, Json]:
     """A cluster of every family: up to 40 nodes, one in sixteen up to 130."""
     chance = random.Random(f"mixture {seed}")
@@ -117,8 +111,8 @@ def _case(name: str, chance: random.Random, mixture: Mixture) -> dict[str, Json]
     situation = mixture.situation(pods=1)
     case = {
         "id": name,
-        "objects": [as_json(obj) for obj in situation.objects],
-        "pod": as_json(situation.pods[0]),
+        "objects": [to_manifest(obj) for obj in situation.objects],
+        "pod": to_manifest(situation.pods[0]),
         "percentage": 100 if chance.randrange(2) else 0,
     }
     return case if chance.randrange(3) else {**case, "before": _before(case["objects"], chance, mixture.nodes)}
@@ -129,7 +123,7 @@ def _before(objects: Sequence[Json], chance: random.Random, nodes: int) -> list[
 
     Nodes have the labels and images that they keep: order and image counts are the only things that a cluster's past may show in.
     """
-    earlier = [as_json(obj) for obj in Mixture(chance, nodes=nodes).situation(pods=0).objects]
+    earlier = [to_manifest(obj) for obj in Mixture(chance, nodes=nodes).situation(pods=0).objects]
     was = {obj["metadata"]["name"]: obj for obj in earlier if obj["kind"] == "Node"}
     made = []
     for node in objects:

@@ -18,7 +18,6 @@ from tests.parity.oracle import (
     Oracle,
     Tally,
     answered,
-    as_json,
     compare,
     compared,
     is_trusted,
@@ -26,6 +25,7 @@ from tests.parity.oracle import (
     profile_case,
     read,
 )
+from volsched.api.kinds import to_manifest
 from volsched.app.engines import ENGINES
 
 PROGRAM = os.environ.get("VOLSCHED_ORACLE", "")
@@ -60,7 +60,7 @@ def test_random_clusters(oracle: Oracle, doubting: Oracle, make: Callable[[int],
 
 
 def test_a_difference_is_told(oracle: Oracle) -> None:
-    case = {"id": "one", "objects": [as_json(make_node("n1")), as_json(make_node("n2", cpu="4"))], "pod": as_json(make_pod())}
+    case = {"id": "one", "objects": [to_manifest(make_node("n1")), to_manifest(make_node("n2", cpu="4"))], "pod": to_manifest(make_pod())}
     said = oracle.ask(case)
     assert compare(read(case), said, "native") is None
     for wrong in ({"best": ["n2"]}, {"order": ["n2", "n1"]}, {"choice": {"node": "n2", "evaluated": 2, "feasible": 2}}):
@@ -71,10 +71,10 @@ def test_a_difference_is_told(oracle: Oracle) -> None:
 def test_the_oracle_survives_input_that_its_scheduler_dies_on(oracle: Oracle) -> None:
     storage = [make_class(), make_csidriver(storage_capacity=True), make_pvc()]
     # scoring reads the capacity, of which there is none beside the maximum
-    objects = [as_json(obj) for obj in (make_node("n1"), *storage, make_capacity(capacity=None, maximum="1Ti", where={}))]
-    deadly = {"id": "deadly", "objects": objects, "pod": as_json(make_pod(claims=["data"]))}
+    objects = [to_manifest(obj) for obj in (make_node("n1"), *storage, make_capacity(capacity=None, maximum="1Ti", where={}))]
+    deadly = {"id": "deadly", "objects": objects, "pod": to_manifest(make_pod(claims=["data"]))}
     assert oracle.ask(deadly) == {"dead": True}
-    harmless = {"id": "harmless", "objects": objects[:1], "pod": as_json(make_pod())}
+    harmless = {"id": "harmless", "objects": objects[:1], "pod": to_manifest(make_pod())}
     assert oracle.ask(harmless)["feasible"] == ["n1"]
-    unreadable = {"id": "unreadable", "objects": [{"apiVersion": "v1", "kind": "Nonsense"}], "pod": as_json(make_pod())}
+    unreadable = {"id": "unreadable", "objects": [{"apiVersion": "v1", "kind": "Nonsense"}], "pod": to_manifest(make_pod())}
     assert "Nonsense" in oracle.ask(unreadable)["refused"]

@@ -148,6 +148,12 @@ def to_json(obj: Object) -> dict[str, Json]:
     return built
 
 
+def to_manifest(obj: Object) -> dict[str, Json]:
+    """The same as it would be written down to be submitted: it says what kind of object it is."""
+    kind = kind_of(obj)
+    return {"apiVersion": kind.api_version, "kind": kind.name} | to_json(obj)
+
+
 def decode(kind: str, raw: bytes | str) -> Any:
     """Object of a known kind from JSON written by `encode` or by an API server. Raises msgspec.ValidationError."""
     return _DECODERS[kind].decode(raw)

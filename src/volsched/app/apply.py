@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from volsched.api.kinds import Json, from_json, key_of, kind_of, meta, to_json
+from volsched.api.kinds import Json, from_json, key_of, meta, to_json, to_manifest
 from volsched.errors import NotFoundError
 from volsched.ports import ApiClient
 from volsched.store.patching import merge_patch as patched
@@ -88,7 +88,7 @@ def _merged_element(last: Mapping[str, Json], wanted: Mapping[str, Json], stored
 
 def _applied(obj: Any) -> dict[str, Json]:
     """What the user gave, without what only a server sets."""
-    given = to_json(obj)
+    given = to_manifest(obj)
     given.pop("status", None)
     metadata = dict(given.get("metadata") or {})
     for name in ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields", "selfLink"):
@@ -96,7 +96,7 @@ def _applied(obj: Any) -> dict[str, Json]:
     annotations = {key: value for key, value in (metadata.pop("annotations", None) or {}).items() if key != LAST_APPLIED}
     if annotations:
         metadata["annotations"] = annotations
-    return {"apiVersion": kind_of(obj).api_version, "kind": kind_of(obj).name} | given | {"metadata": metadata}
+    return given | {"metadata": metadata}
 
 
 def _annotated(value: Mapping[str, Json]) -> dict[str, Json]:

@@ -7,7 +7,7 @@ the backend. Source: spec/snapshots.md 2.7, 4.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from volsched.api.edit import annotations_of, is_deleting, uid_of
@@ -90,13 +90,9 @@ def group_deletion_waits(facts: Facts, group: VolumeGroupSnapshot) -> str:
         content = None
     handles = (content.spec.source.volumeHandles or ()) if content is not None else ()
     fixed = {member_names(uid_of(group), handle)[0] for handle in handles}
-    for member in facts.snapshots.values():
-        if meta(member).namespace == meta(group).namespace and is_member(member, group, fixed_names=fixed):
-            restores = [named(claim) for claim in facts.pending_restores(member) if meta(claim).namespace == meta(member).namespace]
-            if restores:
-                return f"{', '.join(restores)} is restored from its {named(member)}"
-    if content is None or content.spec.deletionPolicy != DELETE:
-        return ""
+    restore = _member_restored(facts, group, lambda member: is_member(member, group, fixed_names=fixed))
+    if restore or content is None or content.spec.deletionPolicy != DELETE:
+        return restore
     return group_content_waits(facts, content)
 
 
@@ -115,8 +111,10 @@ def group_content_waits(facts: Facts, content: VolumeGroupSnapshotContent) -> st
                 return f"CreateVolumeGroupSnapshot has to be repeated until it answers, and class {class_name} is missing"
             name = snapshot_name("groupsnapshot", reference.uid or "", uid_length=-1)
             return facts.failing(driver, "CreateVolumeGroupSnapshot", name)
-        if group is not None and uid_of(group) == reference.uid and (waits := group_deletion_waits_for_restore(facts, group)):
-            return waits
+        if group is not None and uid_of(group) == reference.uid:
+            owned = _member_restored(facts, group, lambda member: any(owner.uid == reference.uid for owner in group_owners(member)))
+            if owned:
+                return owned
         if group is None and GROUP_BEING_DELETED not in annotations_of(content):
             return "its VolumeGroupSnapshot went without having been deleted in order"
         return ""
@@ -126,10 +124,10 @@ def group_content_waits(facts: Facts, content: VolumeGroupSnapshotContent) -> st
     return facts.failing(driver, "DeleteVolumeGroupSnapshot", handle)
 
 
-def group_deletion_waits_for_restore(facts: Facts, group: VolumeGroupSnapshot) -> str:
-    """The restore that a group's deletion waits for; empty when there is none."""
+def _member_restored(facts: Facts, group: VolumeGroupSnapshot, is_of_group: Callable[[VolumeSnapshot], bool]) -> str:
+    """The restore from a member that keeps a group; empty when there is none."""
     for member in facts.snapshots.values():
-        if meta(member).namespace == meta(group).namespace and any(owner.uid == uid_of(group) for owner in group_owners(member)):
+        if meta(member).namespace == meta(group).namespace and is_of_group(member):
             restores = [named(claim) for claim in facts.pending_restores(member) if meta(claim).namespace == meta(member).namespace]
             if restores:
                 return f"{', '.join(restores)} is restored from its {named(member)}"

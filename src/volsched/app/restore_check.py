@@ -44,6 +44,7 @@ from volsched.controllers.pv_binder.changes import default_class
 from volsched.controllers.snapshot_names import SNAPSHOT_GROUP
 from volsched.engine.decision import Decision
 from volsched.errors import InputError
+from volsched.rules.texts import first_of
 from volsched.rules.topology import ZONE, allowed_topologies_match
 from volsched.rules.volumes import (
     WAIT_FOR_FIRST_CONSUMER,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["yes", "no", "unsure"]
 PROBE_PREFIX: Final = "restore-of-"
+NODES_NAMED: Final = 3  # in a warning
 
 
 class Wish(NamedTuple):
@@ -393,7 +395,7 @@ class _Check:
         if report.chosen not in bad:
             outside = f"{len(bad):,} of the {len(fitting):,} nodes that fit the pod {'are' if len(bad) > 1 else 'is'} outside {readable}"
             unknowing = f"the scheduler does not know of that, and would choose {report.chosen} now"
-            report.warnings.append(f"{outside} ({_some(bad)}); {unknowing}")
+            report.warnings.append(f"{outside} ({first_of(bad, NODES_NAMED)}); {unknowing}")
             return
         chosen = groups[report.chosen]
         cannot = "cannot be read" if chosen.verdict == "no" else "perhaps cannot be read"
@@ -401,7 +403,7 @@ class _Check:
         where = f"{report.chosen} ({chosen.topology})" if chosen.topology else report.chosen
         report.warnings.append(f"the scheduler would send the pod to {where}, where the snapshot {cannot}. {self._refusal(report, good)}")
         if good:
-            report.warnings.append(f"{_some(good)} would do: let the pod select {readable}")
+            report.warnings.append(f"{first_of(good, NODES_NAMED)} would do: let the pod select {readable}")
         else:
             report.warnings.append(f"no node that fits the pod is in {readable}")
 
@@ -416,10 +418,6 @@ class _Check:
             return loop
         lax = "Unless the provisioner runs with --strict-topology, the driver may make the volume in"
         return f"{loop}. {lax} {report.readable.text} instead, {'and the pod moves there' if good else 'where this pod cannot go'}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
 
 
 def _unreadable(group: NodeGroup) -> bool:

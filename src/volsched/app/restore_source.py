@@ -24,7 +24,7 @@ from volsched.api.quantity import Quantity
 from volsched.api.quantity import parse as parse_quantity
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
 from volsched.cache.view import View
-from volsched.controllers.provisioner_source import DataSource, content_source
+from volsched.controllers.provisioner_source import TRUE_TEXTS, DataSource, content_source
 from volsched.controllers.provisioner_tables import Refusal
 from volsched.controllers.snapshot_names import ALLOW_VOLUME_MODE_CHANGE, RESTORE_FINALIZER, is_ready, names_snapshot
 from volsched.errors import ApiError, CsiError
@@ -34,7 +34,6 @@ from volsched.rules.volumes import NO_PROVISIONER, has_storage_request, requeste
 from volsched.store import Store
 
 CONSTRAINED: Final = "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS"
-_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 Segments = Mapping[str, str]
 
@@ -108,7 +107,7 @@ def _claim_problems(snapshot: VolumeSnapshot, content: VolumeSnapshotContent | N
     source_mode = content.spec.sourceVolumeMode if content is not None else None
     if content is not None and source_mode is not None and mode is not None and source_mode != mode:
         consent = annotations_of(content).get(ALLOW_VOLUME_MODE_CHANGE)
-        if consent not in _TRUE:
+        if consent not in TRUE_TEXTS:
             said = "does not have" if consent is None else f"has {consent!r} for"
             text = f"a {source_mode} volume would become a {mode} one, and VolumeSnapshotContent {meta(content).name} {said} the annotation"
             found.append(Problem("mode", f"{text} {ALLOW_VOLUME_MODE_CHANGE}"))

@@ -22,6 +22,7 @@ from volsched.engine.profile import CAPACITY_STEPS_MAX
 from volsched.rules.capacity import claim_bytes, pool_name, published
 from volsched.rules.exact_capacity import ExactCapacity
 from volsched.rules.selectors import SelectorError
+from volsched.rules.texts import first_of
 from volsched.rules.volumes import (
     ANN_SELECTED_NODE,
     claim_names,
@@ -133,9 +134,8 @@ def capacity_together(cache: SchedulerCache, pod: Pod, node: str) -> str | None:
         return None
     wanted = ", ".join(f"{meta(claim).name} {size_text(claim_bytes(claim))}" for claim in claims)
     rooms = exact.rooms(claims)
-    pools = ", ".join(
-        f"{pool_name(pool)} ({'any' if room is None else size_text(max(0, room))} left)" for pool, room in rooms[:HOLDERS_NAMED]
-    ) + (f" and {len(rooms) - HOLDERS_NAMED:,} more" if len(rooms) > HOLDERS_NAMED else "")
+    left = [f"{pool_name(pool)} ({'any' if room is None else size_text(max(0, room))} left)" for pool, room in rooms]
+    pools = first_of(left, HOLDERS_NAMED)
     if joint.decided:
         return f"{wanted} out of pool{'s' * (len(rooms) > 1)} {pools}"
     tried = f"{CAPACITY_STEPS_MAX:,} placements were tried without an answer"

@@ -44,6 +44,17 @@ def state_option(function: F) -> F:
     )(function)
 
 
+def looked_state_option(function: F) -> F:
+    """--state of a command that looks at a cluster, or at manifests given with -f instead (`opening.looked_at_or_read`)."""
+    return click.option(
+        "--state",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="VOLSCHED_STATE",
+        show_envvar=True,
+        help=f"SQLite file that keeps the cluster to look at, where no -f is given.  [default: {DEFAULT_STATE}]",
+    )(function)
+
+
 def namespace_option(text: str) -> Callable[[F], F]:
     """-n alone."""
     return click.option("-n", "--namespace", default="default", show_default=True, help=text)

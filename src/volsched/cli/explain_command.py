@@ -30,6 +30,7 @@ from volsched.cli.progress import showing
 from volsched.cli.restore_check_command import restore_lines
 from volsched.cli.terminal import shade, width
 from volsched.errors import InputError
+from volsched.rules.texts import first_of
 from volsched.rules.volumes import pod_terminated
 
 CANDIDATES_SHOWN: Final = 8
@@ -113,7 +114,10 @@ def render(explanation: Explanation, *, all_groups: bool = False) -> str:
     if explanation.fitting:
         blocks.append(_fitting(explanation))
     if explanation.refused:
-        rows = [[_names(row.nodes), row.plugin, "; ".join(filter(None, (*row.reasons, row.detail)))] for row in explanation.refused]
+        rows = [
+            [first_of(row.nodes, NODES_SHOWN), row.plugin, "; ".join(filter(None, (*row.reasons, row.detail)))]
+            for row in explanation.refused
+        ]
         blocks.append(grid(("NODES", "REFUSED BY", "REASON"), rows, width=width()))
     blocks += [_claim(claim, all_groups=all_groups) for claim in explanation.claims]
     blocks += [restore_lines(restore) for restore in explanation.restores]
@@ -150,12 +154,6 @@ def _scores(scores: object, plugins: Sequence[str]) -> str:
     return ", ".join(f"{plugin} {scores.get(plugin, 0)}" for plugin in plugins)
 
 
-def _names(names: Sequence[str]) -> str:
-    if len(names) <= NODES_SHOWN:
-        return ", ".join(names)
-    return f"{', '.join(names[:NODES_SHOWN])} and {len(names) - NODES_SHOWN:,} more"
-
-
 def _claim(claim: ClaimExplanation, *, all_groups: bool) -> list[str]:
     head = f"Claim {claim.claim}"
     wants = f" ({claim.wants})" if claim.wants else ""
@@ -183,7 +181,7 @@ def _group(groups: Sequence[ClaimOnNodes], *, fine: str) -> list[str]:
     first = groups[0]
     nodes = [node for group in groups for node in group.nodes]
     verdict = shade("can be served", "good") if first.fits else shade("cannot be served", "bad")
-    lines = [wrapped(f"on {_names(nodes)}: ", width(), first="  ", indent="    ").rstrip() + " " + verdict]
+    lines = [wrapped(f"on {first_of(nodes, NODES_SHOWN)}: ", width(), first="  ", indent="    ").rstrip() + " " + verdict]
     indent = "    "
     if len(groups) > 1:
         lines.append(f"    each in the same way, {first.nodes[0]} for one:")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from volsched.app.cluster import Cluster
+from volsched.cli.common import DEFAULT_STATE, loaded
 from volsched.errors import InputError
 
 
@@ -21,6 +25,22 @@ def looked_at(state: Path, *, engine: str = "native", exact_capacity: bool | Non
     """The same for a command that only looks: as it is now, also while another process runs it. Raises InputError, StateError."""
     _check(state)
     return Cluster(state=state, engine=engine, read_only=True, exact_capacity=exact_capacity)
+
+
+def looked_at_or_read(files: Sequence[Path], state: Path | None, *, engine: str, command: str) -> Cluster:
+    """A cluster to ask questions of: manifests as they are, where there are any (`files_option`), else what a state file holds
+    (`looked_state_option`). Raises UsageError when the command line asks for both, InputError, StateError."""
+    if not files:
+        return looked_at(state or Path(DEFAULT_STATE), engine=engine)
+    if click.get_current_context().get_parameter_source("state") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("either -f or --state, not both")
+    cluster = Cluster(engine=engine)
+    try:
+        cluster.create_all(loaded(files, passed_to=command))
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
 
 
 def _check(state: Path) -> None:

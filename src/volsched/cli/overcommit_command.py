@@ -10,16 +10,16 @@ import click
 from lightkube.models.meta_v1 import LabelSelector
 
 from volsched.api.kinds import meta
-from volsched.app.cluster import Cluster
 from volsched.app.overcommit import OvercommitReport, PoolReport, Taker
 from volsched.cache.explain_capacity import size_text
-from volsched.cli.common import DEFAULT_STATE, engine_option, files_option, loaded, output_option
+from volsched.cli.common import engine_option, files_option, looked_state_option, output_option
 from volsched.cli.help import Command, examples
 from volsched.cli.layout import fits, grid, wrapped
-from volsched.cli.opening import looked_at
+from volsched.cli.opening import looked_at_or_read
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
+from volsched.rules.texts import first_of
 
 BEYOND_SHOWN: Final = 4
 NONE: Final = "<none>"
@@ -35,13 +35,7 @@ _STATES: Final = {"volume": "volume", "in-flight": "under way", "pending": "pend
     ),
 )
 @files_option(required=False)
-@click.option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="VOLSCHED_STATE",
-    show_envvar=True,
-    help=f"SQLite file that keeps the cluster to look at, where no -f is given.  [default: {DEFAULT_STATE}]",
-)
+@looked_state_option
 @click.option("--no-headers", is_flag=True, help="Only the rows.")
 @output_option("wide", "json", "yaml")
 @engine_option
@@ -55,19 +49,9 @@ def overcommit(files: Sequence[Path], state: Path | None, no_headers: bool, outp
     With -f the objects are taken as they are, as from a dump of a cluster, and nothing is run first. Objects of drivers that are not asked
     for capacity (CSIDriver without storageCapacity) are left out.
     """
-    if files and state is not None and click.get_current_context().get_parameter_source("state") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("either -f or --state, not both")
-    with showing("reading") as progress:
-        if files:
-            items = loaded(files, passed_to="overcommit")
-            with Cluster(engine=engine) as cluster:
-                cluster.create_all(items)
-                progress.now("adding up")
-                report = cluster.overcommit()
-        else:
-            with looked_at(state or Path(DEFAULT_STATE), engine=engine) as cluster:
-                progress.now("adding up")
-                report = cluster.overcommit()
+    with showing("reading") as progress, looked_at_or_read(files, state, engine=engine, command="overcommit") as cluster:
+        progress.now("adding up")
+        report = cluster.overcommit()
         progress.hide()
     if output in ("json", "yaml"):
         print(structured(report.as_json(), output))
@@ -115,10 +99,8 @@ def _size(size: int) -> str:
 
 def _names(takers: Sequence[Taker], *, wide: bool) -> str:
     """The claims beyond, with what they ask for; the rest counted."""
-    shown = list(takers) if wide else list(takers[:BEYOND_SHOWN])
-    names = [f"{_short(taker.name)} ({size_text(taker.bytes)})" for taker in shown]
-    more = len(takers) - len(shown)
-    return ", ".join(names) + (f" and {more:,} more" if more else "")
+    names = [f"{_short(taker.name)} ({size_text(taker.bytes)})" for taker in takers]
+    return first_of(names, len(names) if wide else BEYOND_SHOWN)
 
 
 def _short(name: str) -> str:

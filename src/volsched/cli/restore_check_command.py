@@ -8,25 +8,24 @@ from typing import Final
 
 import click
 
-from volsched.app.cluster import Cluster
 from volsched.app.restore_check import RestoreReport, Wish
 from volsched.cli.common import (
-    DEFAULT_STATE,
     complete_kinds,
     engine_option,
     files_option,
-    loaded,
+    looked_state_option,
     namespace_option,
     output_option,
     resources,
 )
 from volsched.cli.help import Command, examples
 from volsched.cli.layout import grid, wrapped
-from volsched.cli.opening import looked_at
+from volsched.cli.opening import looked_at_or_read
 from volsched.cli.output import structured
 from volsched.cli.progress import showing
 from volsched.cli.terminal import shade, width
 from volsched.errors import InputError
+from volsched.rules.texts import first_of
 
 KINDS: Final = ("VolumeSnapshot", "PersistentVolumeClaim", "Pod")
 NODES_SHOWN: Final = 3
@@ -47,13 +46,7 @@ _SHADES: Final = {"yes": "good", "unsure": "wait", "no": "bad"}
 @click.option("--volume-mode", type=click.Choice(["Filesystem", "Block"]), help="Volume mode of the claim to be [default: the source's].")
 @namespace_option("Namespace.")
 @files_option(required=False)
-@click.option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="VOLSCHED_STATE",
-    show_envvar=True,
-    help=f"SQLite file that keeps the cluster to look at, where no -f is given.  [default: {DEFAULT_STATE}]",
-)
+@looked_state_option
 @output_option("json", "yaml")
 @engine_option
 def restore_check(
@@ -87,9 +80,7 @@ def restore_check(
     wish = Wish(storage_class, size, volume_mode)
     if wish != Wish() and any(kind.name != "VolumeSnapshot" for kind, _ in pairs):
         raise click.UsageError("--class, --size and --volume-mode are for vs/NAME; a claim has its own")
-    if files and click.get_current_context().get_parameter_source("state") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("either -f or --state, not both")
-    with showing("reading") as progress, _opened(files, state, engine=engine) as cluster:
+    with showing("reading") as progress, looked_at_or_read(files, state, engine=engine, command="restore-check") as cluster:
         progress.now("looking")
         reports = [report for kind, name in pairs for report in cluster.restore_check(kind.name, namespace, name or "", wish)]
         progress.hide()
@@ -98,18 +89,6 @@ def restore_check(
         print(structured(found[0] if len(found) == 1 else found, output))
     else:
         print("\n\n".join("\n".join(restore_lines(report)) for report in reports))
-
-
-def _opened(files: Sequence[Path], state: Path | None, *, engine: str) -> Cluster:
-    if not files:
-        return looked_at(state or Path(DEFAULT_STATE), engine=engine)
-    cluster = Cluster(engine=engine)
-    try:
-        cluster.create_all(loaded(files, passed_to="restore-check"))
-    except BaseException:
-        cluster.close()
-        raise
-    return cluster
 
 
 def restore_lines(report: RestoreReport) -> list[str]:
@@ -132,7 +111,12 @@ def restore_lines(report: RestoreReport) -> list[str]:
         lines.append(wrapped(f"the provisioner would say: {report.says}", width(), first="  ", indent="    "))
     if report.groups:
         rows = [
-            [_names(group.nodes), group.topology or "<none>", group.verdict, "; ".join(problem.text for problem in group.problems)]
+            [
+                first_of(group.nodes, NODES_SHOWN),
+                group.topology or "<none>",
+                group.verdict,
+                "; ".join(problem.text for problem in group.problems),
+            ]
             for group in report.groups
         ]
         texts = grid(("NODES", "TOPOLOGY", "ONCE RESOLVED" if report.problems else "RESTORE", "REASON"), rows, width=width())
@@ -151,9 +135,3 @@ def _readable(report: RestoreReport) -> str:
         return f"readable nobody knows from where: {readable.source}"
     guess = "perhaps only " if readable.known_by == "volume" and readable.segments is not None else ""
     return f"readable {guess}from {readable.text}: {readable.source}"
-
-
-def _names(names: Sequence[str]) -> str:
-    if len(names) <= NODES_SHOWN:
-        return ", ".join(names)
-    return f"{', '.join(names[:NODES_SHOWN])} and {len(names) - NODES_SHOWN:,} more"

@@ -31,7 +31,7 @@ SNAPSHOT: Final = "VolumeSnapshot"
 CLAIM: Final = "PersistentVolumeClaim"
 NOT_BOUND: Final = "claim in dataSource not bound or invalid"
 CONVERSION: Final = "modifies the mode of the source volume but does not have permission to do so."
-_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+TRUE_TEXTS: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
@@ -140,7 +140,7 @@ def _check_mode(claim: PersistentVolumeClaim, content: VolumeSnapshotContent) ->
     if content.spec.sourceVolumeMode is None or mode is None or content.spec.sourceVolumeMode == mode:
         return
     consent = annotations_of(content).get(ALLOW_VOLUME_MODE_CHANGE)
-    if consent in _TRUE:
+    if consent in TRUE_TEXTS:
         return
     if consent is None:
         cause = f"{ALLOW_VOLUME_MODE_CHANGE} annotation is not present on snapshotcontent {meta(content).name}"

@@ -47,8 +47,8 @@ def mark_being_deleted(content: VolumeSnapshotContent) -> Patch | None:
     return None if is_marked(content) else patch_of(content, {"metadata": {"annotations": {BEING_DELETED: YES}}})
 
 
-class _ContentGoneError(Exception):
-    """The API server does not know the content that the view has."""
+class ContentGoneError(Exception):
+    """The API server does not know the content, of a snapshot or a group, that the view has."""
 
 
 class SnapshotDeletion:
@@ -75,7 +75,7 @@ class SnapshotDeletion:
         try:
             for step in plan:
                 yield from self._steps[step](snapshot, content)
-        except _ContentGoneError:
+        except ContentGoneError:
             # The view has it from an answer to an own write; a watch that was interrupted tells neither that it came nor that it went.
             assert content is not None
             self._view.drop(key_of(content))
@@ -143,7 +143,7 @@ class SnapshotDeletion:
         try:
             self._view.put((yield from amend(content, mark_being_deleted)))
         except NotFoundError:
-            raise _ContentGoneError from None
+            raise ContentGoneError from None
 
     def _delete_content(self, snapshot: VolumeSnapshot, content: VolumeSnapshotContent | None) -> Steps[None]:
         if content is None or is_deleting(content):
@@ -151,7 +151,7 @@ class SnapshotDeletion:
         try:
             yield Delete("VolumeSnapshotContent", "", meta(content).name or "", uid=uid_of(content))
         except NotFoundError:
-            raise _ContentGoneError from None
+            raise ContentGoneError from None
         except ApiError:
             yield Emit(snapshot, "Warning", "SnapshotContentObjectDeleteError", "Failed to delete snapshot content API object")
             raise

@@ -21,7 +21,7 @@ from volsched.api.snapshot import VolumeGroupSnapshot, VolumeGroupSnapshotConten
 from volsched.cache.view import View
 from volsched.controllers.csi_common import amend, patch_of
 from volsched.controllers.snapshot_claims import is_restoring
-from volsched.controllers.snapshot_deletion import read_or_none
+from volsched.controllers.snapshot_deletion import ContentGoneError, read_or_none
 from volsched.controllers.snapshot_group_names import (
     GROUP_BEING_DELETED,
     GROUP_BOUND_FINALIZER,
@@ -49,10 +49,6 @@ class _Group:
     restoring: VolumeSnapshot | None  # the first member that a Pending claim is being restored from
 
 
-class _ContentGoneError(Exception):
-    """The API server does not know the content that the view has."""
-
-
 class GroupDeletion:
     """Carries out the deletion plan of one group at a time; keeps nothing between passes."""
 
@@ -76,7 +72,7 @@ class GroupDeletion:
         try:
             for step in group_deletion_plan(group, content, restoring=found.restoring is not None):
                 yield from self._steps[step](found)
-        except _ContentGoneError:
+        except ContentGoneError:
             # as in SnapshotDeletion: known from an own write only
             assert content is not None
             self._view.drop(key_of(content))
@@ -119,7 +115,7 @@ class GroupDeletion:
         try:
             self._view.put((yield from amend(group.content, _marked)))
         except NotFoundError:
-            raise _ContentGoneError from None
+            raise ContentGoneError from None
 
     def _delete_half_made(self, group: _Group) -> Steps[None]:
         """A member content without uid has no finalizer, no snapshot and no handle; its name tells which group it was made for."""
@@ -142,7 +138,7 @@ class GroupDeletion:
         try:
             yield Delete(GROUP_CONTENT, "", meta(group.content).name or "", uid=uid_of(group.content))
         except NotFoundError:
-            raise _ContentGoneError from None
+            raise ContentGoneError from None
         except ApiError:
             text = "Failed to delete group snapshot content API object"
             yield Emit(group.object, "Warning", "GroupSnapshotContentObjectDeleteError", text)

@@ -1,4 +1,4 @@
-"""Values inside messages, spelled as Kubernetes' own messages spell them."""
+"""Values inside messages, spelled as Kubernetes' own messages spell them, and lists in messages of ours."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def quoted(text: str) -> str:
 def json_list(values: Sequence[str] | None) -> str:
     """A list as field errors print it; None is `null`."""
     return json.dumps(values if values is None else list(values), separators=(",", ":"), ensure_ascii=False)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names, and how many there are besides: `a, b, c and 1,204 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def aggregated(problems: Iterable[str]) -> str:

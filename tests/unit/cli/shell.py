@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from click.testing import CliRunner
 
-from volsched.api.kinds import kind_of, to_json
+from volsched.api.kinds import to_manifest
 from volsched.cli import cli
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -103,4 +103,4 @@ def manifest(obj: Any) -> Any:
     """An object as a user would write it down."""
     if isinstance(obj, dict):
         return obj
-    return {"apiVersion": kind_of(obj).api_version, "kind": kind_of(obj).name} | to_json(obj)
+    return to_manifest(obj)
