@@ -5,8 +5,10 @@ Dropping halves first makes this cheap: a cluster of hundreds of objects is down
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from tests.shrinking import fewest
 
 Json = Any
 Fails = Callable[[dict[str, Json]], bool]
@@ -35,19 +37,7 @@ class _Shrinker:
         return True
 
     def drop_objects(self) -> None:
-        size = max(1, len(self.best["objects"]) // 2)
-        while True:
-            start, dropped = 0, False
-            while start < len(self.best["objects"]):
-                objects: Sequence[Json] = self.best["objects"]
-                if self._keep_if_failing({**self.best, "objects": [*objects[:start], *objects[start + size :]]}):
-                    dropped = True
-                else:
-                    start += size
-            if size > 1:
-                size //= 2
-            elif not dropped:
-                return
+        fewest(self.best["objects"], lambda objects: self._keep_if_failing({**self.best, "objects": objects}))
 
     def drop_parts(self) -> bool:
         """Whether something could be left out."""

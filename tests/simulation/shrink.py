@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.shrinking import fewest
+
 Story = Mapping[str, Any]
 
 
@@ -32,18 +34,4 @@ def shrink(story: Story, fails: Callable[[Story], bool], *, plays_max: int = 200
 
 def _without(story: dict[str, Any], part: str, still: Callable[[Story], bool]) -> dict[str, Any]:
     """The story with as few entries in one of its lists as it takes."""
-    best = list(story[part])
-    size = max(1, len(best) // 2)
-    while best:
-        start, dropped = 0, False
-        while start < len(best):
-            fewer = best[:start] + best[start + size :]
-            if still(story | {part: fewer}):
-                best, dropped = fewer, True
-            else:
-                start += size
-        if size > 1:
-            size = max(1, size // 2)
-        elif not dropped:
-            break
-    return story | {part: best}
+    return story | {part: fewest(story[part], lambda fewer: still(story | {part: fewer}))}

@@ -9,24 +9,21 @@ import pytest
 
 from tests.builders import make_class, make_csinode, make_group_class, make_group_snapshot, make_node, make_pvc
 from tests.simulation.player import ENGINE
+from tests.unit.app.breakable import DRIVER, Breakable
 from volsched.api import csi
 from volsched.api.edit import replace, with_finalizers
 from volsched.api.kinds import key_of
 from volsched.app.cluster import Cluster, DriverSettings
-from volsched.app.invariants import Witness, check_quiet
+from volsched.app.invariants import check_quiet
 from volsched.controllers.snapshot_group_names import GROUP_CONTENT_FINALIZER
 from volsched.csi.profile import full
-from volsched.ports import Call
-
-DRIVER = "full.csi.volsched.dev"
 
 
-class World:
+class World(Breakable):
     """A cluster at rest: group `both` of the claims `a` and `b`."""
 
     def __init__(self, policy: str = "Delete") -> None:
-        self.cluster = Cluster(engine=ENGINE, kubelet="instant", drivers=[DriverSettings(profile=full())])
-        self.witness = Witness(self.cluster)
+        super().__init__(Cluster(engine=ENGINE, kubelet="instant", drivers=[DriverSettings(profile=full())]))
         self.create(make_node("n1", zone="a"))
         self.create(make_csinode("n1", drivers={DRIVER: None}))
         self.create(make_class("imm", provisioner=DRIVER, wait=False))
@@ -36,21 +33,6 @@ class World:
         self.rest()
         self.create(make_group_snapshot("both", select={"app": "db"}))
         self.rest()
-
-    def create(self, obj: Any) -> Any:
-        return self.cluster.create(obj)
-
-    def rest(self) -> None:
-        assert self.cluster.run_until_idle(self.cluster.now_ns() + 3600 * 10**9)
-
-    def stop(self) -> None:
-        """Nobody reacts any more: what is broken from now on stays broken."""
-        for decider in list(self.cluster.runner.deciders):
-            self.cluster.runner.remove(decider)
-
-    @property
-    def fake(self) -> Any:
-        return self.cluster.drivers.fakes[DRIVER]
 
     @property
     def group(self) -> Any:
@@ -76,7 +58,7 @@ def deleted_under_a_group_that_lives(world: World) -> None:
     handle = world.content.status.volumeGroupSnapshotHandle
     ids = list(world.fake.groups()[0].snapshot_ids)
     request = csi.DeleteVolumeGroupSnapshotRequest(group_snapshot_id=handle, snapshot_ids=ids)
-    world.cluster.runner._call(Call(DRIVER, "DeleteVolumeGroupSnapshot", request))
+    world.call("DeleteVolumeGroupSnapshot", request)
 
 
 def without_an_owner(world: World) -> None:

@@ -23,30 +23,28 @@ from tests.builders import (
     make_snapshot_class,
 )
 from tests.simulation.player import ENGINE
+from tests.unit.app.breakable import DRIVER, Breakable
 from volsched.api import csi
 from volsched.api.edit import replace, uid_of, with_annotations, with_finalizers, with_spec
 from volsched.api.kinds import key_of
 from volsched.app.cluster import Cluster, DriverSettings
-from volsched.app.invariants import RULES, Violation, Witness, check_quiet, check_safety
+from volsched.app.invariants import RULES, Violation, check_quiet, check_safety
 from volsched.controllers.attach_detach import attachment_name
 from volsched.controllers.snapshot_names import CLAIM_FINALIZER
 from volsched.csi.data import Ref
 from volsched.csi.profile import full
-from volsched.ports import Call
 from volsched.rules.capacity import ANN_STORAGE_CAPACITY
 from volsched.rules.volumes import ANN_SELECTED_NODE
 
-DRIVER = "full.csi.volsched.dev"
 MOUNT = csi.VolumeCapability(mount=csi.MountVolume(), access_mode=csi.AccessMode(mode="SINGLE_NODE_WRITER"))
 
 
-class World:
+class World(Breakable):
     """A cluster at rest: claim `data` on the node of pod `web`, snapshot `cut` of it, claim `copy` restored from that."""
 
     def __init__(self, *, exact_capacity: bool = False) -> None:
         drivers = [DriverSettings(profile=full())]
-        self.cluster = Cluster(engine=ENGINE, kubelet="mounting", drivers=drivers, exact_capacity=exact_capacity)
-        self.witness = Witness(self.cluster)
+        super().__init__(Cluster(engine=ENGINE, kubelet="mounting", drivers=drivers, exact_capacity=exact_capacity))
         for number, zone in enumerate("ab", 1):
             self.create(make_node(f"n{number}", zone=zone))
             self.create(make_csinode(f"n{number}", drivers={DRIVER: 8}))
@@ -64,29 +62,10 @@ class World:
 
     # the world
 
-    def create(self, obj: Any) -> Any:
-        return self.cluster.create(obj)
-
-    def rest(self) -> None:
-        assert self.cluster.run_until_idle(self.cluster.now_ns() + 3600 * 10**9)
-
-    def stop(self) -> None:
-        """Nobody reacts any more: what is broken from now on stays broken."""
-        for decider in list(self.cluster.runner.deciders):
-            self.cluster.runner.remove(decider)
-
     def write(self, obj: Any, *, user: str = "somebody", status: bool = False) -> None:
         self.cluster.store.update(obj, user=user, subresource="status" if status else "")
 
-    def call(self, method: str, request: Any, driver: str = DRIVER) -> Any:
-        """A call as a decider makes it."""
-        return self.cluster.runner._call(Call(driver, method, request))
-
     # what is in it
-
-    @property
-    def fake(self) -> Any:
-        return self.cluster.drivers.fakes[DRIVER]
 
     def get(self, kind: str, name: str) -> Any:
         return self.cluster.get(kind, name, "default")
