@@ -60,6 +60,11 @@ test-asan: $(VENV)/.stamp-build-tools ## native tests under the address and unde
 test-tsan: $(VENV)/.stamp-build-tools ## native tests under the thread sanitizer
 	@cmake --workflow --preset tsan
 
+# $(call with_go,name,version,command): what needs Go is left out, saying so, where Go is not; VOLSCHED_REQUIRE_GO makes that an error.
+with_go = if command -v go >/dev/null 2>&1; then $(3); \
+	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "$(1): Go not found ($(2) or newer, https://go.dev)"; exit 1; \
+	else echo "$(1): skipped, Go not found ($(2) or newer, https://go.dev)"; fi
+
 # csi-sanity, built where its version is part of the path: a new version is a new file.
 SANITY_VERSION := v5.6.0
 SANITY := build/csi-sanity-$(SANITY_VERSION)/csi-sanity
@@ -69,10 +74,7 @@ $(SANITY):
 	@GOBIN=$(CURDIR)/$(@D) nice go install github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@$(SANITY_VERSION)
 
 test-csi: build $(VENV)/.stamp-dev-tools ## csi-sanity against the fake driver over a socket (needs Go)
-	@if command -v go >/dev/null 2>&1; then \
-	  $(MAKE) --no-print-directory $(SANITY) && VOLSCHED_CSI_SANITY=$(CURDIR)/$(SANITY) $(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance; \
-	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "csi-sanity: Go not found (1.25 or newer, https://go.dev)"; exit 1; \
-	else echo "csi-sanity: skipped, Go not found (1.25 or newer, https://go.dev)"; fi
+	@$(call with_go,csi-sanity,1.25,$(MAKE) --no-print-directory $(SANITY) && VOLSCHED_CSI_SANITY=$(CURDIR)/$(SANITY) $(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance)
 
 # A program over kube-scheduler's own packages; its version stands in tests/oracle/go.mod.
 ORACLE := build/oracle/oracle
@@ -84,10 +86,7 @@ $(ORACLE): $(wildcard tests/oracle/*.go tests/oracle/*/*.go) tests/oracle/go.mod
 oracle: $(ORACLE) ## build the program that asks kube-scheduler's own code (needs Go)
 
 test-oracle: build $(VENV)/.stamp-dev-tools ## engines against kube-scheduler's own code on random clusters (needs Go)
-	@if command -v go >/dev/null 2>&1; then \
-	  $(MAKE) --no-print-directory $(ORACLE) && VOLSCHED_ORACLE=$(CURDIR)/$(ORACLE) $(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/parity/test_oracle.py; \
-	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "oracle: Go not found (1.26 or newer, https://go.dev)"; exit 1; \
-	else echo "oracle: skipped, Go not found (1.26 or newer, https://go.dev)"; fi
+	@$(call with_go,oracle,1.26,$(MAKE) --no-print-directory $(ORACLE) && VOLSCHED_ORACLE=$(CURDIR)/$(ORACLE) $(BIN)/python -m pytest -q -n $(JOBS) -p no:cacheprovider tests/parity/test_oracle.py)
 
 SEEDS ?= 200
 FIRST ?= 0
@@ -105,9 +104,7 @@ $(PEER): $(wildcard bench/peers/kube-scheduler/* tests/oracle/cluster/*.go) test
 	@cd bench/peers/kube-scheduler && nice go build -buildvcs=false -o $(CURDIR)/$@ .
 
 bench-peers: build $(VENV)/.stamp-dev-tools ## speed beside kube-scheduler's own code, on the same workloads (needs Go)
-	@if command -v go >/dev/null 2>&1; then $(MAKE) --no-print-directory $(PEER) && $(BIN)/python -m bench.peers.run --program $(PEER); \
-	elif [ -n "$$VOLSCHED_REQUIRE_GO" ]; then echo "bench-peers: Go not found (1.26 or newer, https://go.dev)"; exit 1; \
-	else echo "bench-peers: skipped, Go not found (1.26 or newer, https://go.dev)"; fi
+	@$(call with_go,bench-peers,1.26,$(MAKE) --no-print-directory $(PEER) && $(BIN)/python -m bench.peers.run --program $(PEER))
 
 lint: build $(VENV)/.stamp-dev-tools ## style, imports, native formatting
 	@$(BIN)/ruff check src tests bench examples
