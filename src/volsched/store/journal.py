@@ -9,7 +9,8 @@
 A write is one transaction over all of them and is answered after COMMIT: what was acknowledged survives kill -9 and a power cut, and what
 was not is absent as a whole. A `batch` puts several writes into one transaction; they are acknowledged together when it ends.
 
-One process writes at a time, others may look (`volsched.statefile`). Version 1 had no checksums of `room` and `counters`.
+One process writes at a time, others may look (`volsched.statefile`). Version 1 had no checksums of `room` and `counters`, version 2 did not
+say which devices of a node its drivers had mounted.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ CREATE TABLE counters (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NO
 INSERT INTO counters SELECT id, version, clock_ns, seed, issued, log_count, log_digest, crc32(CAST(
     version || ' ' || clock_ns || ' ' || seed || ' ' || issued || ' ' || log_count || ' ' || hex(log_digest) AS BLOB)) FROM old_counters;
 DROP TABLE old_counters
+""",
+        # what is staged was staged by its driver; keys have NULs inside, which only bytes are cut at safely
+        """
+INSERT INTO room SELECT room, 'confirmed' || CAST(substr(CAST(key AS BLOB), 1 + length('staged')) AS TEXT), value, crc
+    FROM room WHERE room = 'kubelet' AND substr(CAST(key AS BLOB), 1, 1 + length('staged')) = CAST('staged' || char(0) AS BLOB)
 """,
     ),
 )

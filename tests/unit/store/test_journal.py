@@ -178,7 +178,7 @@ def spoil(path: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("PRAGMA user_version = 7", "of format version 7, this volsched reads up to version 2"),
+        ("PRAGMA user_version = 7", "of format version 7, this volsched reads up to version 3"),
         ("PRAGMA application_id = 5", "not a volsched state file"),
         ("UPDATE objects SET body = 'x' WHERE kind = 'Node'", "damaged: the checksum of Node/n1 is wrong"),
         ("UPDATE counters SET version = 3", "damaged: the checksum of the counters is wrong"),

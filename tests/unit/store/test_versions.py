@@ -20,12 +20,14 @@ from volsched.api.kinds import KINDS, encode
 from volsched.csi.journal import SqliteJournal
 from volsched.errors import StateError
 from volsched.store import Store
+from volsched.store.journal import FORMAT
 
 OLD = ROOT / "tests" / "data" / "state"
+VERSIONS = range(1, FORMAT.version)
 
 
-def old_file(name: str, target: Path) -> Path:
-    target.write_bytes(gzip.decompress((OLD / f"{name}-v1.db.gz").read_bytes()))
+def old_file(name: str, target: Path, *, version: int = 1) -> Path:
+    target.write_bytes(gzip.decompress((OLD / f"{name}-v{version}.db.gz").read_bytes()))
     return target
 
 
@@ -52,12 +54,14 @@ def everything(store: Store) -> dict[str, object]:
 
 
 def as_written(path: Path) -> dict[str, object]:
-    """The same, read from the tables of version 1."""
+    """The same, read from the tables of an older version, with what the nodes' drivers must have confirmed."""
     columns = "version, clock_ns, seed, issued, log_count, log_digest"
     ((version, clock, seed, issued, count, digest),) = rows(path, f"SELECT {columns} FROM counters")
     rooms: dict[str, dict[str, bytes]] = {"csi/zonal.csi.volsched.dev": {}, "kubelet": {}, "local-disks": {}, "scheduler": {}}
     for room, key, value in rows(path, "SELECT room, key, value FROM room"):
         rooms[room][key] = value
+        if room == "kubelet" and key.startswith("staged"):
+            rooms[room][key.replace("staged", "confirmed", 1)] = value
     bodies = {(kind, space, name): body for kind, space, name, body in rows(path, "SELECT kind, namespace, name, body FROM objects")}
     return {
         "objects": [bodies[key] for kind in KINDS for key in sorted(bodies) if key[0] == kind],
@@ -68,10 +72,10 @@ def as_written(path: Path) -> dict[str, object]:
 
 
 def crashed(path: Path) -> None:
-    """Leave the file as a process of version 1 that is killed: with its log, in which the last writes are."""
+    """Leave the file as a process of its time that is killed: with its log, in which the last writes are."""
     program = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('PRAGMA locking_mode = EXCLUSIVE'); "
-        "c.execute('PRAGMA journal_mode = WAL'); c.execute('UPDATE counters SET clock_ns = clock_ns + 1'); os._exit(0)"
+        "c.execute('PRAGMA journal_mode = WAL'); c.execute('DELETE FROM room WHERE key = (SELECT max(key) FROM room)'); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
     assert path.with_name(path.name + "-wal").stat().st_size
@@ -79,8 +83,9 @@ def crashed(path: Path) -> None:
 
 @pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_cluster_of_version_1(tmp_path: Path, killed: bool, read_only: bool) -> None:
-    path, copy = old_file("cluster", tmp_path / "state.db"), tmp_path / "copy.db"
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_of_an_older_version(tmp_path: Path, version: int, killed: bool, read_only: bool) -> None:
+    path, copy = old_file("cluster", tmp_path / "state.db", version=version), tmp_path / "copy.db"
     if killed:
         crashed(path)
         shutil.copyfile(tmp_path / "state.db-wal", tmp_path / "copy.db-wal")
@@ -88,7 +93,7 @@ def test_a_cluster_of_version_1(tmp_path: Path, killed: bool, read_only: bool) -
     expected = as_written(copy)
     with Store.open(path, read_only=read_only) as store:
         assert everything(store) == expected
-    assert rows(path, "PRAGMA user_version") == [(1 if read_only else 2,)]
+    assert rows(path, "PRAGMA user_version") == [(version if read_only else FORMAT.version,)]
     if not read_only:
         Store.open(tmp_path / "new.db").close()
         assert schema(path) == schema(tmp_path / "new.db")
@@ -96,9 +101,10 @@ def test_a_cluster_of_version_1(tmp_path: Path, killed: bool, read_only: bool) -
             assert everything(again) == expected
 
 
-def test_a_cluster_of_version_1_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_of_an_older_version_goes_on(tmp_path: Path, version: int) -> None:
     volsched = Shell(tmp_path)
-    old_file("cluster", volsched.state)
+    old_file("cluster", volsched.state, version=version)
     before = volsched.content
     assert volsched.get("pod", "web-restore")["status"]["phase"] == "Running"
     assert volsched("describe", "vs/www-snap").out.startswith("Name:")

@@ -160,6 +160,7 @@ def test_a_crash_kills_the_child_once_and_it_is_begun_again() -> None:
         here = World(client, None, None, "grpc")  # type: ignore[arg-type]
         here.volume("v")
         here.refused(create("w"), CsiCode.UNAVAILABLE)
+        client.wait_ready(PATIENCE_S)  # the socket of a process that is being killed still takes connections for a moment, and loses them
         assert client.call("CreateVolume", create("w"), timeout_s=PATIENCE_S).volume.volume_id == "vol-0002"  # type: ignore[attr-defined]
         assert [record.name for record in driver.volumes()] == ["v", "w"]
         assert driver.faults.fired == {"dies": 1}
