@@ -94,8 +94,10 @@ Cycle& Engine::cycle_under_way(const Decision& decision) const {
 }
 
 bool Engine::pre_filter_at(Decision& decision, std::size_t at) {
-  Cycle& cycle = cycle_under_way(decision);
-  const ProfileStep& step = decision.profile->pre_filters.at(at);
+  return pre_filter(decision, cycle_under_way(decision), decision.profile->pre_filters.at(at));
+}
+
+bool Engine::pre_filter(Decision& decision, Cycle& cycle, const ProfileStep& step) {
   if (step.plugin == nullptr) return true;
   PreFilterStatus status = step.plugin->pre_filter(cycle);
   switch (status.kind) {
@@ -171,8 +173,10 @@ bool Engine::end_pre_filters(Decision& decision) {
 }
 
 void Engine::filter_at(Decision& decision, std::size_t at) {
-  Cycle& cycle = cycle_under_way(decision);
-  const ProfileStep& step = decision.profile->filters.at(at);
+  filter(cycle_under_way(decision), decision.profile->filters.at(at));
+}
+
+void Engine::filter(Cycle& cycle, const ProfileStep& step) const {
   if (!step.failure.empty()) {
     if (step.plugin != nullptr) step.plugin->filter_unprepared(cycle);
     const NodeMask left = cycle.alive;
@@ -258,13 +262,13 @@ std::size_t Engine::wanted(std::size_t nodes, std::int32_t percentage_of_nodes) 
 
 void Engine::search(Decision& decision, bool takes_first) {
   Cycle& cycle = cycle_under_way(decision);
-  const std::vector<NodeId>& order = cluster.order.list();
-  const std::size_t considered_count = progress_.considered.count();
   const std::int32_t percentage = percentage_for(decision);
-  const std::size_t limit = takes_first ? 1 : wanted(considered_count, percentage);
   const bool rotates = percentage < 100 || takes_first;  // begins where the last search ended
   decision.start = 0;
-  if (limit < considered_count || !cycle.failures.empty() || rotates) {
+  if (rotates || !cycle.failures.empty()) {
+    const std::vector<NodeId>& order = cluster.order.list();
+    const std::size_t considered_count = progress_.considered.count();
+    const std::size_t limit = takes_first ? 1 : wanted(considered_count, percentage);
     // Upstream walks the list it filters (narrowed, in node order).
     std::vector<NodeId> walk;
     walk.reserve(considered_count);
@@ -306,14 +310,15 @@ void Engine::search(Decision& decision, bool takes_first) {
 Decision Engine::filter(const ProgramPtr& program, PodPtr pod, const std::vector<NodeId>* only, ProfilePtr profile,
                         std::span<const Promise> promises, bool wants_reasons) {
   Decision decision = begin(program, std::move(pod), only, std::move(profile));
-  cycle_->wants_reasons = wants_reasons;
+  Cycle& cycle = *cycle_;
+  cycle.wants_reasons = wants_reasons;
   if (cluster.node_count() == 0) return decision;
-  for (std::size_t at = 0; at < decision.profile->pre_filters.size(); ++at) {
-    if (!pre_filter_at(decision, at)) return decision;
+  for (const ProfileStep& step : decision.profile->pre_filters) {
+    if (!pre_filter(decision, cycle, step)) return decision;
   }
   if (!end_pre_filters(decision)) return decision;
   if (!promises.empty()) keep_promises(decision, promises);
-  for (std::size_t at = 0; at < decision.profile->filters.size(); ++at) filter_at(decision, at);
+  for (const ProfileStep& step : decision.profile->filters) filter(cycle, step);
   search(decision, decision.profile->scores.empty());
   return decision;
 }
@@ -366,12 +371,9 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
   PluginSet skipped;
   for (std::size_t at = 0; at < profile.pre_scores.size(); ++at) {
     const ProfileStep& step = profile.pre_scores[at];
-    PreScoreStatus status;
-    if (!step.failure.empty()) {
-      status = {PreScoreStatus::Kind::kError, step.failure};
-    } else if (step.plugin != nullptr) {
-      status = step.plugin->pre_score(cycle, decision.feasible);
-    }
+    if (step.failure.empty() && step.plugin == nullptr) continue;
+    const PreScoreStatus status =
+        step.failure.empty() ? step.plugin->pre_score(cycle, decision.feasible) : PreScoreStatus::error(step.failure);
     if (status.kind == PreScoreStatus::Kind::kError) {
       failure = {false, at, quoting("running PreScore plugin ", step.name, ": ") + status.text};
       return {};
@@ -380,19 +382,18 @@ std::vector<PluginScores> Engine::scores(const Decision& decision, ScoreFailure&
   }
   for (std::size_t at = 0; at < profile.scores.size(); ++at) {
     const ProfileStep& step = profile.scores[at];
-    PreScoreStatus status;
     if (step.plugin != nullptr && skipped.contains(step.plugin->id())) continue;
-    if (!step.failure.empty()) {
-      status = {PreScoreStatus::Kind::kError, step.failure};
-    } else if (step.plugin != nullptr && !step.is_prepared) {
-      status = step.plugin->prepare_score(cycle, decision.feasible);
+    if (!step.failure.empty() || (step.plugin != nullptr && !step.is_prepared)) {
+      const PreScoreStatus status = step.failure.empty() ? step.plugin->prepare_score(cycle, decision.feasible)
+                                                         : PreScoreStatus::error(step.failure);
+      if (status.kind == PreScoreStatus::Kind::kError) {
+        failure = {true, at, quoting("running Score plugins: plugin ", step.name, " failed with: ") + status.text};
+        return {};
+      }
+      if (status.kind == PreScoreStatus::Kind::kSkip) continue;
     }
-    if (status.kind == PreScoreStatus::Kind::kError) {
-      failure = {true, at, quoting("running Score plugins: plugin ", step.name, " failed with: ") + status.text};
-      return {};
-    }
-    if (step.plugin == nullptr || status.kind == PreScoreStatus::Kind::kSkip) continue;
-    const RowClasses* classes = takes_classes ? step.plugin->classes(cycle) : nullptr;
+    if (step.plugin == nullptr) continue;
+    const RowClasses* classes = takes_classes ? step.plugin->classes(cycle, decision.feasible) : nullptr;
     const ScoreColumn column = classes == nullptr ? step.plugin->score(cycle, decision.feasible) : ScoreColumn();
     if (column.kept != nullptr && !column.kept->invalid().empty()) {
       if (std::string text = invalid_score(decision, step.plugin->name(), *column.kept); !text.empty()) {
@@ -565,7 +566,7 @@ void Engine::choose(Decision& decision) {
   check_state(decision);
   decision.chosen = NodeId();
   if (!decision.error.empty() || decision.feasible.none()) return;
-  if (decision.feasible.count() == 1) {  // needs no scores, and cannot fail for the want of them
+  if (decision.feasible.has_one()) {  // needs no scores, and cannot fail for the want of them
     decision.chosen = decision.feasible.first();
     return;
   }

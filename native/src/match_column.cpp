@@ -28,7 +28,7 @@ void VolumeIndex::reshape(MatchColumn& column, const ClassVolumes& entry, std::s
   if (column.any.size() == rows) return;
   for (NodeMask& mask : column.matched) mask.resize(rows);
   column.any.resize(rows);
-  column.score.resize(rows);
+  column.all_unwritten = true;
 }
 
 void VolumeIndex::compute(MatchColumn& column, const ClassVolumes& entry, ProfileId profile, const LabelSets& labels,
@@ -56,11 +56,17 @@ void VolumeIndex::compute(MatchColumn& column, const ClassVolumes& entry, Profil
     fill.requested_bytes = wrapping_add(fill.requested_bytes, shape.request_bytes);
     fill.capacity_bytes = wrapping_add(fill.capacity_bytes, at(best).capacity_bytes);
   }
+  const auto is_invalid = [&] {
+    const std::int32_t score = column.profile_score[profile.index()];
+    return score < 0 || score > kScoreMax ? std::size_t{1} : std::size_t{0};
+  };
+  column.invalid_count -= is_invalid();
   column.profile_score[profile.index()] = fills.score();
+  column.invalid_count += is_invalid();
   column.known_serial[profile.index()] = entry.space.serial_of(profile);
 }
 
-void VolumeIndex::write_row(MatchColumn& column, ProfileId profile, NodeId row) const {
+void VolumeIndex::write_masks(MatchColumn& column, ProfileId profile, NodeId row) {
   const std::size_t claims = column.shapes.size();
   bool some = false;
   for (std::size_t claim = 0; claim < claims; ++claim) {
@@ -69,7 +75,58 @@ void VolumeIndex::write_row(MatchColumn& column, ProfileId profile, NodeId row) 
     some = some || has;
   }
   column.any.assign(row, some);
-  column.score.set(row.index(), column.profile_score[profile.index()]);
+}
+
+void VolumeIndex::leave_unwritten(MatchColumn& column, std::uint32_t entry) {
+  if (column.all_unwritten) return;
+  column.unwritten.push_back(entry);
+  if (column.unwritten.size() <= column.any.size()) return;
+  column.all_unwritten = true;
+  column.unwritten.clear();
+}
+
+const KeptColumn& VolumeIndex::score(MatchColumn& column) const {
+  const GroupSpace& space = find_class(shape_at(column.shapes.front()).storage_class)->space;
+  const auto score_of = [&](NodeId row) { return column.profile_score[space.profile_of(row).index()]; };
+  if (column.all_unwritten) {
+    const std::size_t rows = column.any.size();
+    column.score.restart(rows);
+    for (std::size_t row = 0; row < rows; ++row) column.score.write(row, score_of(NodeId(row)));
+    column.all_unwritten = false;
+  }
+  for (const std::uint32_t entry : column.unwritten) {
+    const auto write = [&](NodeId row) { column.score.set(row.index(), score_of(row)); };
+    if ((entry & GroupSpace::kMoved) != 0) {
+      write(NodeId(entry & ~GroupSpace::kMoved));
+    } else {
+      space.nodes_of(ProfileId(entry)).for_each(write);
+    }
+  }
+  column.unwritten.clear();
+  return column.score;
+}
+
+const RowClasses* VolumeIndex::classes(ClassId storage_class, std::size_t rows) {
+  ClassVolumes& entry = class_entry(storage_class);
+  const GroupSpace& space = entry.space;
+  if (space.profile_slots() > RowClasses::kClassesMax) {
+    entry.profiles_rows = 0;
+    return nullptr;
+  }
+  const auto put = [&](std::uint32_t row) {
+    const ProfileId profile = space.profile_of(NodeId(row));
+    const std::int64_t signature = profile.value();
+    entry.profiles.put(row, {&signature, 1});
+  };
+  const bool caught_up = space.log().replay(entry.profiles_cursor, [&](std::uint32_t change) {
+    if ((change & GroupSpace::kMoved) != 0 && entry.profiles_rows == rows) put(change & ~GroupSpace::kMoved);
+  });
+  if (!caught_up || entry.profiles_rows != rows) {
+    entry.profiles.restart(rows, 1);
+    for (std::uint32_t row = 0; row < rows; ++row) put(row);
+    entry.profiles_rows = rows;
+  }
+  return &entry.profiles;
 }
 
 void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels,
@@ -85,12 +142,13 @@ void VolumeIndex::rebuild(MatchColumn& column, const ClassVolumes& entry, const 
   for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
     if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), labels, strings);
   }
-  column.score.restart(rows);
-  for (std::size_t row = 0; row < rows; ++row) write_row(column, entry.space.profile_of(NodeId(row)), NodeId(row));
+  for (std::size_t row = 0; row < rows; ++row) write_masks(column, entry.space.profile_of(NodeId(row)), NodeId(row));
+  column.all_unwritten = true;
+  column.unwritten.clear();
 }
 
-const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const LabelSets& labels,
-                                       const StringPool& strings, std::size_t rows) {
+MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings,
+                                 std::size_t rows) {
   ClassVolumes& entry = class_entry(shape_at(shapes.front()).storage_class);
   auto found = std::find_if(entry.columns.begin(), entry.columns.end(), [&](const MatchColumn& column) {
     return std::equal(column.shapes.begin(), column.shapes.end(), shapes.begin(), shapes.end());
@@ -115,10 +173,11 @@ const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const La
     const std::int32_t old_score = column.profile_score[profile.index()];
     const bool was_known = column.known_serial[profile.index()] == entry.space.serial_of(profile);
     compute(column, entry, profile, labels, strings);
-    bool changed = !was_known || old_score != column.profile_score[profile.index()];
+    if (!was_known || old_score != column.profile_score[profile.index()]) leave_unwritten(column, profile.value());
+    bool changed = !was_known;
     for (std::size_t claim = 0; claim < claims && !changed; ++claim)
       changed = old[claim].valid() != column.picks[from + claim].valid();
-    if (changed) entry.space.nodes_of(profile).for_each([&](NodeId row) { write_row(column, profile, row); });
+    if (changed) entry.space.nodes_of(profile).for_each([&](NodeId row) { write_masks(column, profile, row); });
   };
   const bool caught_up = entry.space.log().replay(column.cursor, [&](std::uint32_t change) {
     if ((change & GroupSpace::kMoved) != 0) {
@@ -126,7 +185,8 @@ const MatchColumn& VolumeIndex::column(std::span<const ShapeId> shapes, const La
       const ProfileId profile = entry.space.profile_of(row);
       if (column.known_serial[profile.index()] != entry.space.serial_of(profile))
         compute(column, entry, profile, labels, strings);
-      write_row(column, profile, row);
+      write_masks(column, profile, row);
+      leave_unwritten(column, change);
       return;
     }
     const GroupId group(change);
@@ -186,6 +246,8 @@ std::string VolumeIndex::validate(const SelectorIndex& selectors, const LabelSet
           }
           if (best.valid()) taken.push_back(best);
         }
+        if (score(column)[row] != column.profile_score[profile.index()] && column.invalid_count == 0)
+          return "VolumeIndex: a score of class " + std::to_string(index) + " is stale at row " + std::to_string(row);
       }
     }
   }

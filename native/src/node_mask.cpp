@@ -30,6 +30,54 @@ VOLSCHED_CLONES std::size_t count_common_words(const Word* left, const Word* rig
   return total;
 }
 
+VOLSCHED_CLONES void and_words(Word* to, const Word* from, std::size_t count) {
+  for (std::size_t at = 0; at < count; ++at) to[at] &= from[at];
+}
+
+VOLSCHED_CLONES void or_words(Word* to, const Word* from, std::size_t count) {
+  for (std::size_t at = 0; at < count; ++at) to[at] |= from[at];
+}
+
+VOLSCHED_CLONES void and_not_words(Word* to, const Word* from, std::size_t count) {
+  for (std::size_t at = 0; at < count; ++at) to[at] &= ~from[at];
+}
+
+/// Words looked at before it is asked whether the answer is found: enough for wide registers, few enough to stop early.
+constexpr std::size_t kStride = 16;
+
+/// Whether combine(at) is not zero at some place.
+template <class Combine>
+[[gnu::always_inline]] inline bool any_word(std::size_t count, const Combine& combine) {
+  std::size_t at = 0;
+  for (; at + kStride <= count; at += kStride) {
+    Word some = 0;
+    for (std::size_t step = 0; step < kStride; ++step) some |= combine(at + step);
+    if (some != 0) return true;
+  }
+  Word some = 0;
+  for (; at < count; ++at) some |= combine(at);
+  return some != 0;
+}
+
+VOLSCHED_CLONES bool any_common(const Word* left, const Word* right, std::size_t count) {
+  return any_word(count, [=](std::size_t at) { return left[at] & right[at]; });
+}
+
+VOLSCHED_CLONES bool any_outside(const Word* left, const Word* right, std::size_t count) {
+  return any_word(count, [=](std::size_t at) { return left[at] & ~right[at]; });
+}
+
+VOLSCHED_CLONES std::size_t find_difference(const Word* left, const Word* right, std::size_t from, std::size_t count) {
+  std::size_t at = from;
+  for (; at + kStride <= count; at += kStride) {
+    Word some = 0;
+    for (std::size_t step = 0; step < kStride; ++step) some |= left[at + step] ^ right[at + step];
+    if (some != 0) break;
+  }
+  while (at < count && left[at] == right[at]) ++at;
+  return at;
+}
+
 }  // namespace
 
 void NodeMask::resize(std::size_t size) {
@@ -64,36 +112,43 @@ NodeId NodeMask::first() const {
 
 NodeMask& NodeMask::operator&=(const NodeMask& other) {
   assert(size_ == other.size_);
-  for (std::size_t at = 0; at < words_.size(); ++at) words_[at] &= other.words_[at];
+  and_words(words_.data(), other.words_.data(), words_.size());
   return *this;
 }
 
 NodeMask& NodeMask::operator|=(const NodeMask& other) {
   assert(size_ == other.size_);
-  for (std::size_t at = 0; at < words_.size(); ++at) words_[at] |= other.words_[at];
+  or_words(words_.data(), other.words_.data(), words_.size());
   return *this;
 }
 
 NodeMask& NodeMask::operator-=(const NodeMask& other) {
   assert(size_ == other.size_);
-  for (std::size_t at = 0; at < words_.size(); ++at) words_[at] &= ~other.words_[at];
+  and_not_words(words_.data(), other.words_.data(), words_.size());
   return *this;
 }
 
 bool NodeMask::intersects(const NodeMask& other) const {
   assert(size_ == other.size_);
-  for (std::size_t at = 0; at < words_.size(); ++at) {
-    if ((words_[at] & other.words_[at]) != 0) return true;
-  }
-  return false;
+  return any_common(words_.data(), other.words_.data(), words_.size());
 }
 
 bool NodeMask::is_subset_of(const NodeMask& other) const {
   assert(size_ == other.size_);
-  for (std::size_t at = 0; at < words_.size(); ++at) {
-    if ((words_[at] & ~other.words_[at]) != 0) return false;
-  }
-  return true;
+  return !any_outside(words_.data(), other.words_.data(), words_.size());
+}
+
+bool NodeMask::has_one() const {
+  std::size_t at = 0;
+  while (at < words_.size() && words_[at] == 0) ++at;
+  if (at == words_.size() || !std::has_single_bit(words_[at])) return false;
+  return std::all_of(words_.begin() + static_cast<std::ptrdiff_t>(at) + 1, words_.end(),
+                     [](Word word) { return word == 0; });
+}
+
+std::size_t NodeMask::difference(const NodeMask& other, std::size_t from) const {
+  assert(size_ == other.size_);
+  return find_difference(words_.data(), other.words_.data(), from, words_.size());
 }
 
 std::size_t NodeMask::count_common(const NodeMask& other) const {
@@ -162,9 +217,7 @@ bool NodeSet::contains(NodeId row) const {
 
 void NodeSet::add_to(NodeMask& target) const {
   if (is_dense_) {
-    const auto from = dense_.words();
-    const auto to = target.words();
-    for (std::size_t at = 0; at < from.size(); ++at) to[at] |= from[at];
+    or_words(target.words().data(), dense_.words().data(), dense_.words().size());
   } else {
     for (const std::uint32_t row : list_) target.set(NodeId(row));
   }
@@ -172,25 +225,21 @@ void NodeSet::add_to(NodeMask& target) const {
 
 void NodeSet::remove_from(NodeMask& target) const {
   if (is_dense_) {
-    const auto from = dense_.words();
-    const auto to = target.words();
-    for (std::size_t at = 0; at < from.size(); ++at) to[at] &= ~from[at];
+    and_not_words(target.words().data(), dense_.words().data(), dense_.words().size());
   } else {
     for (const std::uint32_t row : list_) target.reset(NodeId(row));
   }
 }
 
 NodeMask NodeSet::within(const NodeMask& within) const {
-  NodeMask result(within.size());
   if (is_dense_) {
-    const auto own = dense_.words();
-    const auto given = within.words();
-    const auto to = result.words();
-    for (std::size_t at = 0; at < own.size(); ++at) to[at] = own[at] & given[at];
-  } else {
-    for (const std::uint32_t row : list_) {
-      if (within.test(NodeId(row))) result.set(NodeId(row));
-    }
+    NodeMask result = dense_;
+    result.resize(within.size());
+    return result &= within;
+  }
+  NodeMask result(within.size());
+  for (const std::uint32_t row : list_) {
+    if (within.test(NodeId(row))) result.set(NodeId(row));
   }
   return result;
 }

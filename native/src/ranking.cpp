@@ -126,6 +126,8 @@ namespace {
 constexpr std::int64_t kTotalUnit = std::int64_t{1} << 32;
 /// Combinations whose last row has left stay; from here on they are swept out.
 constexpr std::size_t kCombinationsMax = 4096;
+constexpr std::size_t kClassBits = 12;
+static_assert(RowClasses::kClassesMax < (1U << kClassBits) && kClassBits * Ranking::kClassPartsMax < 64);
 
 }  // namespace
 
@@ -153,7 +155,7 @@ std::uint32_t Ranking::combination_of(const View& view, std::uint32_t row) {
   std::uint64_t key = 0;
   for (std::size_t at = 0; at < view.class_parts.size(); ++at) {
     classes[at] = view.class_parts[at].classes->of(row);
-    key = (key << 15) | classes[at];  // classes number less than 2^15, see RowClasses::kClassesMax
+    key = (key << kClassBits) | classes[at];
   }
   std::uint32_t known = combination_ids_.find(key);
   if (known == FlatMap::kMissing) {
@@ -210,7 +212,8 @@ bool Ranking::follow(const View& view) {
   if (!caught_up) return false;
   const auto now = view.feasible.words();
   const std::span<NodeMask::Word> before = feasible_.words();
-  for (std::size_t at = 0; at < now.size(); ++at) {
+  for (std::size_t at = view.feasible.difference(feasible_, 0); at < now.size();
+       at = view.feasible.difference(feasible_, at + 1)) {
     for (std::uint64_t word = now[at] ^ before[at]; word != 0; word &= word - 1) {
       const auto bit = static_cast<std::uint32_t>(std::countr_zero(word));
       const auto row = static_cast<std::uint32_t>(at * NodeMask::kWordBits) + bit;

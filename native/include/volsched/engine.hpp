@@ -167,6 +167,8 @@ class Engine {
   Cycle& cycle_of(const Decision& decision);
   /// The cycle a step goes on with.
   [[nodiscard]] Cycle& cycle_under_way(const Decision& decision) const;
+  bool pre_filter(Decision& decision, Cycle& cycle, const ProfileStep& step);
+  void filter(Cycle& cycle, const ProfileStep& step) const;
   void keep_promises(Decision& decision, std::span<const Promise> promises);
   bool narrowed(Decision& decision, std::string plugin, std::vector<StringId> names);
   [[nodiscard]] std::int32_t percentage_for(const Decision& decision) const;

@@ -39,6 +39,8 @@ class NodeMask {
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] bool any() const;
   [[nodiscard]] bool none() const { return !any(); }
+  /// Whether there is exactly one member.
+  [[nodiscard]] bool has_one() const;
   /// The lowest member, an invalid id when there is none.
   [[nodiscard]] NodeId first() const;
 
@@ -54,6 +56,8 @@ class NodeMask {
   [[nodiscard]] bool intersects(const NodeMask& other) const;
   [[nodiscard]] bool is_subset_of(const NodeMask& other) const;
   [[nodiscard]] std::size_t count_common(const NodeMask& other) const;
+  /// The first word at or after `from` that differs, word_count(size()) when none does.
+  [[nodiscard]] std::size_t difference(const NodeMask& other, std::size_t from) const;
 
   /// Calls visit(NodeId) for every member, lowest first.
   template <class Visit>

@@ -157,10 +157,10 @@ struct VolumeState {
   /// A claim to be matched with an existing volume.
   struct Match {
     ClaimId claim;
-    VolumeId reserved;                    ///< set: a volume is reserved for the claim and decides alone
-    NodeMask reserved_nodes;              ///< where `reserved` can be reached
-    const MatchColumn* column = nullptr;  ///< otherwise: its class's column
-    std::size_t index = 0;                ///< and its place in the column's tuple
+    VolumeId reserved;              ///< set: a volume is reserved for the claim and decides alone
+    NodeMask reserved_nodes;        ///< where `reserved` can be reached
+    MatchColumn* column = nullptr;  ///< otherwise: its class's column
+    std::size_t index = 0;          ///< and its place in the column's tuple
   };
   std::vector<ClaimId> bound;
   std::vector<ClaimId> annotated;  ///< delayed, with a selected node: to be provisioned there
@@ -168,6 +168,7 @@ struct VolumeState {
   std::string selector_error;      ///< a claim's selector is invalid
   bool is_exact = false;           ///< a claim with a reserved volume comes twice: every node is worked out by itself
   bool has_columns = false;
+  const MatchColumn* scored = nullptr;  ///< whose profiles classes() has answered
 
   /// Exact capacity: where all claims to be provisioned would come from, together.
   struct JointFit {
@@ -265,6 +266,8 @@ struct PreScoreStatus {
   enum class Kind : std::uint8_t { kSuccess, kSkip, kError };
   Kind kind = Kind::kSuccess;
   std::string text;
+
+  static PreScoreStatus error(std::string text) { return {Kind::kError, std::move(text)}; }
 };
 
 /// Some of the plugins with a native part.
@@ -300,9 +303,9 @@ class Plugin {
   /// Stands in for pre_score in a profile that leaves it out.
   [[nodiscard]] virtual PreScoreStatus prepare_score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
   [[nodiscard]] virtual ScoreColumn score(Cycle&, const NodeMask& /*feasible*/) const { return {}; }
-  /// For scores that compare nodes with each other: the nodes sorted into classes that score alike, where the plugin
-  /// keeps them for pods like this one. nullptr: only score() knows.
-  [[nodiscard]] virtual const RowClasses* classes(Cycle&) const { return nullptr; }
+  /// For scores that compare nodes with each other, or that many nodes share and change together: the nodes sorted into
+  /// classes that score alike, where the plugin keeps them for pods like this one. nullptr: only score() knows.
+  [[nodiscard]] virtual const RowClasses* classes(Cycle&, const NodeMask& /*feasible*/) const { return nullptr; }
   /// The scores of the classes that classes() has just answered, for those that have feasible nodes: as score() would
   /// have them. `scores` are 0 at first.
   virtual void score_classes(Cycle&, std::span<const std::uint32_t> /*counts*/,

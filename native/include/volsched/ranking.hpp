@@ -76,7 +76,7 @@ class Ranking {
     std::int32_t weight = 0;
     ClassScores scores;
   };
-  static constexpr std::size_t kClassPartsMax = 4;
+  static constexpr std::size_t kClassPartsMax = 5;
 
   /// `feasible` has a member. `rank` by row, all different; another `rank_version` means other ranks.
   NodeId best(const NodeMask& feasible, std::span<const Part> parts, std::span<const ClassPart> class_parts,

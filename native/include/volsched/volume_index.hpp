@@ -13,6 +13,7 @@
 #include "volsched/ids.hpp"
 #include "volsched/kept_column.hpp"
 #include "volsched/labels.hpp"
+#include "volsched/row_classes.hpp"
 #include "volsched/selectors.hpp"
 #include "volsched/sorted_ids.hpp"
 
@@ -75,10 +76,13 @@ struct MatchColumn {
   std::vector<std::vector<VolumeId>> group_picks;  ///< [shape][group]: best volume of the group for the shape alone
   std::vector<std::uint64_t> known_serial;         ///< by profile: for which serial the rest is valid
   std::vector<VolumeId> picks;                     ///< [profile * shapes + claim]
-  std::vector<std::int32_t> profile_score;
-  std::vector<NodeMask> matched;  ///< [claim]: nodes with a volume for it
-  NodeMask any;                   ///< nodes with a volume for some claim
-  KeptColumn score;               ///< 0 where none matched
+  std::vector<std::int32_t> profile_score;         ///< 0 where none matched
+  std::size_t invalid_count = 0;                   ///< of them: not in 0..100
+  std::vector<NodeMask> matched;                   ///< [claim]: nodes with a volume for it
+  NodeMask any;                                    ///< nodes with a volume for some claim
+  KeptColumn score;                                ///< by row; behind by what is unwritten, see VolumeIndex::score
+  std::vector<std::uint32_t> unwritten;            ///< profiles, and rows as GroupSpace::kMoved
+  bool all_unwritten = true;
   std::uint64_t cursor = 0;
   std::uint64_t last_used = 0;
 };
@@ -115,8 +119,12 @@ class VolumeIndex {
   [[nodiscard]] const LabelSelector& selector_at(LabelSelectorId id) const { return selectors_[id.index()]; }
 
   /// The column of a tuple of shapes of one class, up to date; valid until the next call.
-  const MatchColumn& column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings,
-                            std::size_t rows);
+  MatchColumn& column(std::span<const ShapeId> shapes, const LabelSets& labels, const StringPool& strings,
+                      std::size_t rows);
+  /// The scores of a column that is up to date, by row.
+  const KeptColumn& score(MatchColumn& column) const;
+  /// The nodes by profile, each class with its profile for a signature; nullptr where that are too many.
+  const RowClasses* classes(ClassId storage_class, std::size_t rows);
   /// The volume a claim gets on a node by a column: `claim` counts within the tuple.
   [[nodiscard]] VolumeId pick(const MatchColumn& column, std::size_t claim, NodeId row) const;
   /// The best unreserved volume for a shape that a profile's nodes reach.
@@ -147,6 +155,9 @@ class VolumeIndex {
     std::vector<Group> groups;
     FlatMap by_selector;
     std::list<MatchColumn> columns;  ///< references stay valid while others are added
+    RowClasses profiles;
+    std::size_t profiles_rows = 0;  ///< rows that `profiles` has, 0 while it is not kept
+    std::uint64_t profiles_cursor = 0;
   };
   struct Watch {
     ClassId storage_class;
@@ -170,7 +181,8 @@ class VolumeIndex {
                std::size_t rows) const;
   void compute(MatchColumn& column, const ClassVolumes& entry, ProfileId profile, const LabelSets& labels,
                const StringPool& strings) const;
-  void write_row(MatchColumn& column, ProfileId profile, NodeId row) const;
+  static void write_masks(MatchColumn& column, ProfileId profile, NodeId row);
+  static void leave_unwritten(MatchColumn& column, std::uint32_t entry);
   void reshape(MatchColumn& column, const ClassVolumes& entry, std::size_t rows) const;
   void evict(ClassVolumes& entry) const;
 

@@ -447,7 +447,7 @@ class InterPodAffinity final : public Plugin {
     return {column.data(), 0};
   }
 
-  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle, const NodeMask&) const override {
     const AffinityViewPtr view = kept_view(cycle, id());
     if (view == nullptr) return nullptr;
     if (!view->has_classes) classify_all(cycle.cluster, *view);

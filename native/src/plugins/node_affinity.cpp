@@ -68,7 +68,7 @@ class NodeAffinity final : public Plugin {
     return {column.data(), 0};
   }
 
-  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle, const NodeMask&) const override {
     const AffinityCache& cache = refreshed(cycle);
     return cache.has_any && !cache.by_raw.classes.is_crowded() ? &cache.by_raw.classes : nullptr;
   }

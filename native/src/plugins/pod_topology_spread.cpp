@@ -432,7 +432,7 @@ class PodTopologySpread final : public Plugin {
     return {result.data(), 0};
   }
 
-  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle, const NodeMask&) const override {
     const SpreadSetPtr set = set_for(cycle, id(), SpreadMode::kSoft);
     return set != nullptr && set->has_classes && !set->classes.is_crowded() ? &set->classes : nullptr;
   }

@@ -38,7 +38,7 @@ class TaintToleration final : public Plugin {
     return {column.data(), 0};
   }
 
-  [[nodiscard]] const RowClasses* classes(Cycle& cycle) const override {
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle, const NodeMask&) const override {
     const TaintCache& cache = refreshed(cycle);
     return cache.has_soft && !cache.by_soft.classes.is_crowded() ? &cache.by_soft.classes : nullptr;
   }

@@ -70,7 +70,7 @@ void ensure_columns(Cycle& cycle) {
       other.index = shapes.size();
       shapes.push_back(cluster.claims.at(other.claim).shape);
     }
-    const MatchColumn& column = cluster.volumes.column(shapes, cluster.label_sets, cluster.strings, cluster.rows());
+    MatchColumn& column = cluster.volumes.column(shapes, cluster.label_sets, cluster.strings, cluster.rows());
     for (VolumeState::Match& other : state.matches) {
       if (!other.reserved.valid() && cluster.claims.at(other.claim).storage_class == storage_class)
         other.column = &column;
@@ -194,6 +194,9 @@ class VolumeBinding final : public Plugin {
   }
 
   [[nodiscard]] ScoreColumn score(Cycle& cycle, const NodeMask& feasible) const override;
+  [[nodiscard]] const RowClasses* classes(Cycle& cycle, const NodeMask& feasible) const override;
+  void score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                     std::vector<std::int32_t>& scores) const override;
 
  private:
   static std::string check_claims(const Cycle& cycle) {
@@ -252,10 +255,12 @@ class VolumeBinding final : public Plugin {
       std::sort(state.delayed.begin(), state.delayed.end());
       state.delayed.erase(std::unique(state.delayed.begin(), state.delayed.end()), state.delayed.end());
     }
-    std::stable_sort(state.matches.begin(), state.matches.end(),
-                     [&](const VolumeState::Match& a, const VolumeState::Match& b) {
-                       return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
-                     });
+    if (state.matches.size() > 1) {
+      std::stable_sort(state.matches.begin(), state.matches.end(),
+                       [&](const VolumeState::Match& a, const VolumeState::Match& b) {
+                         return cluster.claims.at(a.claim).request < cluster.claims.at(b.claim).request;
+                       });
+    }
     for (const VolumeState::Match& match : state.matches) {
       const LabelSelectorId selector = cluster.claims.at(match.claim).selector;
       if (!selector.valid() || cluster.volumes.selector_at(selector).error.empty()) continue;
@@ -320,6 +325,11 @@ class VolumeBinding final : public Plugin {
       for (const VolumeState::Match& match : state.matches) {
         if (open.is_subset_of(nodes_of(match))) continue;
         NodeMask unmatched = open - nodes_of(match);
+        if (!cluster.classes.at(cluster.claims.at(match.claim).storage_class).provisions) {
+          open -= unmatched;
+          Verdict::add(verdict.bind, unmatched);
+          continue;
+        }
         const NodeMask before = unmatched;
         check_provision(cycle, match.claim, unmatched, verdict);
         open -= before - unmatched;
@@ -413,37 +423,77 @@ std::int32_t exact_score(Cycle& cycle, NodeId row) {
   return cycle.profile.is_default_volume_shape ? fills.score() : fills.score(cycle.profile.volume_shape);
 }
 
-/// A column of scores by the default shape, which is 100 less the percentage used, as the profile's shape has them.
-/// Only for nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
+/// What a profile's shape makes of the scores by the default one, which are 100 less the percentage used. Only for
+/// nodes that score by volumes of one class: a mean cannot be taken back, and nothing to score is 0 as well.
+std::array<std::int32_t, kScoreMax + 1> by_default_score(const Profile& profile) {
+  std::array<std::int32_t, kScoreMax + 1> scores{};
+  for (std::int64_t used = 0; used <= kScoreMax; ++used) {
+    scores[static_cast<std::size_t>(kScoreMax - used)] =
+        static_cast<std::int32_t>(score_on_shape(profile.volume_shape, used));
+  }
+  return scores;
+}
+
+/// A column of scores by the default shape, as the profile's shape has them.
 ScoreColumn reshaped(Cycle& cycle, const KeptColumn& column, const NodeMask& feasible) {
   if (cycle.profile.is_default_volume_shape) return ScoreColumn::kept_by(column);
-  std::array<std::int32_t, 101> by_default_score{};
-  for (std::int64_t used = 0; used <= 100; ++used) {
-    const auto score = static_cast<std::int32_t>(score_on_shape(cycle.profile.volume_shape, used));
-    by_default_score[static_cast<std::size_t>(100 - used)] = score;
-  }
+  const auto scores = by_default_score(cycle.profile);
   std::vector<std::int32_t>& result = cycle.scratch.take(column.size());
-  feasible.for_each(
-      [&](NodeId row) { result[row.index()] = by_default_score[static_cast<std::size_t>(column[row.index()])]; });
+  feasible.for_each([&](NodeId row) { result[row.index()] = scores[static_cast<std::size_t>(column[row.index()])]; });
   return {result.data(), 0};
+}
+
+/// The column that covers every feasible node while no other has a volume for one of them: it has the scores, whatever
+/// is provisioned beside. nullptr when there is none.
+MatchColumn* only_column(Cycle& cycle, const NodeMask& feasible) {
+  VolumeState& state = cycle.volume_state;
+  if (state.is_exact) return nullptr;
+  const auto has_volume = [&](const auto& match) { return feasible.intersects(nodes_of(match)); };
+  const auto first = std::find_if(state.matches.begin(), state.matches.end(), has_volume);
+  MatchColumn* column = first == state.matches.end() ? nullptr : first->column;
+  if (column == nullptr || !feasible.is_subset_of(column->any)) return nullptr;
+  const bool has_means = !cycle.profile.is_default_volume_shape && column->shapes.size() > 1;
+  const bool is_only_column = std::all_of(
+      first, state.matches.end(), [&](const auto& match) { return match.column == column || !has_volume(match); });
+  return is_only_column && !has_means ? column : nullptr;
+}
+
+/// Nodes of a profile have the same volumes to choose from, and their scores change together.
+const RowClasses* VolumeBinding::classes(Cycle& cycle, const NodeMask& feasible) const {
+  VolumeState& state = cycle.volume_state;
+  if (!cycle.profile.plans_volumes || state.matches.empty()) return nullptr;
+  ensure_columns(cycle);
+  const MatchColumn* column = only_column(cycle, feasible);
+  if (column == nullptr || column->invalid_count > 0) return nullptr;
+  VolumeIndex& volumes = cycle.cluster.volumes;
+  const ClassId storage_class = volumes.shape_at(column->shapes.front()).storage_class;
+  const RowClasses* profiles = volumes.classes(storage_class, cycle.cluster.rows());
+  state.scored = profiles == nullptr ? nullptr : column;
+  return profiles;
+}
+
+void VolumeBinding::score_classes(Cycle& cycle, std::span<const std::uint32_t> counts,
+                                  std::vector<std::int32_t>& scores) const {
+  const MatchColumn& column = *cycle.volume_state.scored;
+  VolumeIndex& volumes = cycle.cluster.volumes;
+  const ClassId storage_class = volumes.shape_at(column.shapes.front()).storage_class;
+  const RowClasses& profiles = *volumes.classes(storage_class, cycle.cluster.rows());
+  for (std::size_t id = 0; id < counts.size(); ++id) {
+    if (counts[id] != 0) scores[id] = column.profile_score[static_cast<std::size_t>(profiles.signature(id)[0])];
+  }
+  if (cycle.profile.is_default_volume_shape) return;
+  const auto shaped = by_default_score(cycle.profile);
+  for (std::size_t id = 0; id < counts.size(); ++id) {
+    if (counts[id] != 0) scores[id] = shaped[static_cast<std::size_t>(scores[id])];
+  }
 }
 
 ScoreColumn VolumeBinding::score(Cycle& cycle, const NodeMask& feasible) const {
   VolumeState& state = cycle.volume_state;
   if (!cycle.profile.plans_volumes || (state.annotated.empty() && state.matches.empty())) return {};
   ensure_columns(cycle);
-  // One column covers every feasible node, and no other has a volume for one of them: it has the scores, whatever is
-  // provisioned beside.
-  if (!state.is_exact) {
-    const auto has_volume = [&](const auto& match) { return feasible.intersects(nodes_of(match)); };
-    const auto first = std::find_if(state.matches.begin(), state.matches.end(), has_volume);
-    const MatchColumn* column = first == state.matches.end() ? nullptr : first->column;
-    const bool is_only_column = std::all_of(
-        first, state.matches.end(), [&](const auto& match) { return match.column == column || !has_volume(match); });
-    const bool has_means = !cycle.profile.is_default_volume_shape && column != nullptr && column->shapes.size() > 1;
-    if (column != nullptr && is_only_column && !has_means && feasible.is_subset_of(column->any))
-      return reshaped(cycle, column->score, feasible);
-  }
+  if (MatchColumn* column = only_column(cycle, feasible); column != nullptr)
+    return reshaped(cycle, cycle.cluster.volumes.score(*column), feasible);
   const bool matches_none =
       !state.is_exact && std::none_of(state.matches.begin(), state.matches.end(),
                                       [&](const auto& match) { return feasible.intersects(nodes_of(match)); });
