@@ -13,12 +13,14 @@ class MatchColumnTest : public testing::Test {
  protected:
   VolumeWorld world;
 
+  std::uint32_t asked = 0;
+
   std::vector<ShapeId> ids_of(const std::vector<PlainShape>& shapes) {
     std::vector<ShapeId> ids;
     for (const PlainShape& shape : shapes) ids.push_back(world.index.shape(world.shape(shape)));
     return ids;
   }
-  const MatchColumn& column(const std::vector<PlainShape>& shapes) {
+  MatchColumn& column(const std::vector<PlainShape>& shapes) {
     return world.index.column(ids_of(shapes), world.label_sets, world.strings, world.rows);
   }
   /// What each claim gets on a node by the rules, claim after claim.
@@ -49,8 +51,13 @@ class MatchColumnTest : public testing::Test {
     }
     return static_cast<std::int32_t>(std::round(sum / static_cast<double>(fills.size())));
   }
+  /// Scores by row are asked for now and then, so that changes pile up.
   void expect_right(const std::vector<PlainShape>& shapes) {
-    const MatchColumn& found = column(shapes);
+    MatchColumn& found = column(shapes);
+    const KeptColumn* scores = ++asked % 3 == 0 ? &world.index.score(found) : nullptr;
+    const RowClasses* classes =
+        world.index.classes(world.index.shape_at(found.shapes.front()).storage_class, world.rows);
+    ASSERT_NE(classes, nullptr);
     ASSERT_EQ(found.matched.size(), shapes.size());
     ASSERT_EQ(found.any.size(), world.rows);
     ASSERT_SOUND(found.any.validate());
@@ -65,7 +72,12 @@ class MatchColumnTest : public testing::Test {
         some = some || !wanted[claim].empty();
       }
       ASSERT_EQ(found.any.test(NodeId(row)), some) << "row " << row;
-      ASSERT_EQ(found.score[row], plain_score(shapes, wanted)) << "row " << row;
+      const std::int32_t score = plain_score(shapes, wanted);
+      const auto profile = static_cast<std::size_t>(classes->signature(classes->of(row))[0]);
+      ASSERT_EQ(found.profile_score[profile], score) << "row " << row;
+      if (scores != nullptr) {
+        ASSERT_EQ((*scores)[row], score) << "row " << row;
+      }
     }
   }
 };
@@ -87,13 +99,13 @@ TEST_F(MatchColumnTest, ClaimsOfAPodDoNotShareAVolume) {
   PlainShape ten = five;
   ten.request_bytes = 10;
   ten.request = Nanos{10} * kNanosPerByte;
-  const MatchColumn& found = column({five, ten});
+  MatchColumn& found = column({five, ten});
   EXPECT_EQ(world.name_of_volume(world.index.pick(found, 0, node(0))), "pv-10");
   EXPECT_EQ(world.name_of_volume(world.index.pick(found, 1, node(0))), "pv-20");
   EXPECT_EQ(world.name_of_volume(world.index.pick(found, 0, node(1))), "pv-10");
   EXPECT_FALSE(world.index.pick(found, 1, node(1)).valid()) << "the smaller claim has taken the only volume";
-  EXPECT_EQ(found.score[0], 50) << "15 of 30";
-  EXPECT_EQ(found.score[1], 50) << "5 of 10";
+  EXPECT_EQ(world.index.score(found)[0], 50) << "15 of 30";
+  EXPECT_EQ(world.index.score(found)[1], 50) << "5 of 10";
   EXPECT_NO_FATAL_FAILURE(expect_right({five, ten}));
 }
 
@@ -129,6 +141,19 @@ TEST_F(MatchColumnTest, AColumnStaysWhereItIsWhileOthersAreMade) {
   }
   EXPECT_TRUE(kept.any.test(node(0)));
   EXPECT_EQ(&column({shape}), &kept);
+}
+
+TEST_F(MatchColumnTest, TooManyProfilesAreNoClasses) {
+  for (std::uint32_t row = 0; row < RowClasses::kClassesMax + 1; ++row) {
+    world.set_labels(row, PlainLabels{{"host", std::to_string(row)}});
+    PlainVolume volume;
+    volume.name = "pv-" + std::to_string(row);
+    volume.affinity = where("host", {std::to_string(row)});
+    world.put(volume);
+  }
+  const PlainShape shape;
+  const MatchColumn& found = column({shape});
+  EXPECT_EQ(world.index.classes(world.index.shape_at(found.shapes.front()).storage_class, world.rows), nullptr);
 }
 
 TEST_F(MatchColumnTest, MoreTuplesThanAreKeptAreStillAnsweredRightly) {
