@@ -30,6 +30,7 @@ TOPICS: Final = {
         "explain": ("explain", "Say why a pod can or cannot run where."),
         "overcommit": ("overcommit", "Say which capacity pools Kubernetes would give out twice."),
         "restore-check": ("restore_check", "Say where a snapshot can be restored, and why not elsewhere."),
+        "whatif": ("whatif", "Say what other nodes, zones, disks or classes would change."),
         "api-resources": ("resources", "List the types of objects there are."),
     },
     "Whole runs": {
