@@ -501,6 +501,9 @@ def test_failed_operation_is_blocked_and_asked_for_again_by_the_resync() -> None
     made.create(make_pvc())
     made.settle()
     assert PROVISIONER not in annotations_of(made.claim("data"))
+    assert [(event.type, event.reason, event.message) for event in made.events] == [
+        ("Warning", "ProvisioningFailed", "Error saving claim: the object has been modified")
+    ]
     made.edit(with_metadata(made.claim("data"), labels={"touched": "yes"}))
     made.settle()
     assert PROVISIONER not in annotations_of(made.claim("data"))  # 500 ms have not passed
