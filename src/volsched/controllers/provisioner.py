@@ -295,7 +295,7 @@ class Provisioner:
             state = create_outcome(problem.code, has_topology=self._info.has_topology, node_selected=bool(_selected_node(claim)))
             return (yield from self._failed(claim, storage_class, state, problem, asked=prepared))
         volume = answer.volume or Volume()
-        defect = _defect(claim, prepared, volume)
+        defect = _defect(prepared, volume)
         if defect is not None:
             problem_text = yield from self._discard(prepared, volume, defect)
             return (yield from self._failed(claim, storage_class, State.IN_BACKGROUND, problem_text, asked=prepared))
@@ -419,11 +419,11 @@ def _selected_node(claim: PersistentVolumeClaim) -> str:
     return annotations.get(ANN_SELECTED_NODE) or annotations.get(ALPHA_SELECTED_NODE) or ""
 
 
-def _defect(claim: PersistentVolumeClaim, prepared: Prepared, volume: Volume) -> str | None:
+def _defect(prepared: Prepared, volume: Volume) -> str | None:
     """What is wrong with the volume the driver made: smaller than asked for, or without the source it was to be filled from."""
     requested_bytes = prepared.request.capacity_range.required_bytes if prepared.request.capacity_range else 0
     if 0 < volume.capacity_bytes < requested_bytes:
         return f"created volume capacity {volume.capacity_bytes} less than requested capacity {requested_bytes}"
-    if claim.spec is not None and claim.spec.dataSource is not None and volume.content_source is None:
+    if prepared.request.volume_content_source is not None and volume.content_source is None:
         return "volume content source missing"
     return None

@@ -52,7 +52,11 @@ KNOWN_PARAMETERS: Final = frozenset({FS_TYPE_PARAMETER, *(key for slot in _ALL_S
 
 @dataclass(frozen=True, slots=True)
 class ProvisionerOptions:
-    """Flags, with upstream's defaults. `identity` marks volumes with the process that made them; empty: made at start."""
+    """Flags, with upstream's defaults. `identity` marks volumes with the process that made them; empty: made at start.
+
+    cross_namespace_volume_data_source: the feature gate CrossNamespaceVolumeDataSource, alpha. A claim may then be filled from a source in
+    another namespace, where a ReferenceGrant allows it.
+    """
 
     strict_topology: bool = False
     immediate_topology: bool = True
@@ -72,6 +76,7 @@ class ProvisionerOptions:
     controller_publish_readonly: bool = False
     prevent_volume_mode_conversion: bool = True
     snapshot_orphan_sweep_interval_s: float = 300.0
+    cross_namespace_volume_data_source: bool = False
     identity: str = ""
 
 
