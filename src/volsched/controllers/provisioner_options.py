@@ -56,6 +56,8 @@ class ProvisionerOptions:
 
     cross_namespace_volume_data_source: the feature gate CrossNamespaceVolumeDataSource, alpha. A claim may then be filled from a source in
     another namespace, where a ReferenceGrant allows it.
+    node: the node this process is for (node deployment); empty serves all. With it an Immediate claim goes to the node that writes itself
+    into it first, unless `node_deployment_immediate_binding` leaves such claims alone.
     """
 
     strict_topology: bool = False
@@ -77,6 +79,10 @@ class ProvisionerOptions:
     prevent_volume_mode_conversion: bool = True
     snapshot_orphan_sweep_interval_s: float = 300.0
     cross_namespace_volume_data_source: bool = False
+    node: str = ""
+    node_deployment_immediate_binding: bool = True
+    node_deployment_base_delay_s: float = 20.0
+    node_deployment_max_delay_s: float = 60.0
     identity: str = ""
 
 

@@ -190,7 +190,7 @@ class Preparation:
             prevent = options.prevent_volume_mode_conversion
             filled_from = yield from content_source(self._view, claim, storage_class, source, prevent_mode_conversion=prevent)
             yield from protect_source(self._view, source)
-        requirements = self._requirements(claim, storage_class, selected_node, memory)
+        requirements = self.requirements(claim, storage_class, selected_node, memory)
         secrets, credentials = yield from self._secrets(claim, parameters, name)
         sent = strip_parameters(parameters)
         if options.extra_create_metadata:
@@ -228,9 +228,10 @@ class Preparation:
                 text = f"CSI driver does not support {what}: controller {capability} capability is not reported"
                 raise Refusal(Check.CAPABILITIES, text)
 
-    def _requirements(
+    def requirements(
         self, claim: PersistentVolumeClaim, storage_class: StorageClass, selected_node: str, memory: ClaimMemory
     ) -> TopologyRequirement | None:
+        """Check 12: where the volume has to be reachable; None for anywhere. Raises Refusal."""
         if not self._info.has_topology:
             return None
         wish = TopologyWish(
