@@ -1,4 +1,5 @@
-"""Which CSI drivers a cluster has, and the sidecars that come with each: provisioner, snapshotter, attacher, capacity publisher.
+"""Which CSI drivers a cluster has, and the sidecars that come with each: provisioner, snapshotter, attacher, capacity publisher,
+and, for a driver in a process of its own, the registration on its node.
 
 Drivers are either given, or found: every provisioner that a StorageClass, CSIDriver, CSINode or VolumeSnapshotClass names gets a fake
 driver with every capability, whose topology keys are those its CSINodes report. Names under `kubernetes.io/` are no CSI drivers.
@@ -23,6 +24,7 @@ from volsched.api.watch import Change, WatchEvent
 from volsched.app.runner import Runner
 from volsched.controllers.attacher import Attacher
 from volsched.controllers.capabilities import EXPAND_VOLUME, MODIFY_VOLUME
+from volsched.controllers.driver_registrar import DriverRegistrar
 from volsched.controllers.modifier import VolumeModifier
 from volsched.controllers.provisioner import Provisioner
 from volsched.controllers.provisioner_options import ProvisionerOptions
@@ -275,6 +277,9 @@ class DriverHub:
             self._sidecar(name, lambda: VolumeModifier(clock, driver=name))
         # also for a driver that cannot attach: it then marks attachments as attached without a call
         self._sidecar(name, lambda: Attacher(clock, driver=name))
+        # a fake driver is where CSINodes say that it is; a process says so itself
+        if settings.client is not None:
+            self._sidecar(name, lambda: DriverRegistrar(driver=name))
 
     def _options(self, name: str) -> ProvisionerOptions:
         """How a provisioner is started that nobody set up."""
