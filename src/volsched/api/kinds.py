@@ -13,7 +13,7 @@ import msgspec
 from lightkube.models import apps_v1, core_v1, policy_v1, scheduling_v1, storage_v1
 from lightkube.models.meta_v1 import ObjectMeta
 
-from volsched.api import snapshot
+from volsched.api import gateway, snapshot
 from volsched.errors import InputError
 
 
@@ -71,6 +71,7 @@ class Key(NamedTuple):
 
 
 _STORAGE, _SNAP, _GROUP = "storage.k8s.io", "snapshot.storage.k8s.io", "groupsnapshot.storage.k8s.io"
+_GATEWAY: Final = "gateway.networking.k8s.io"
 _NO, _POD, _SPEC = Generation.NONE, Generation.POD, Generation.SPEC
 
 # fmt: off
@@ -101,6 +102,7 @@ _ROWS: Final = (
     Kind("VolumeGroupSnapshot",       _GROUP,    "v1", "volumegroupsnapshots",        ("vgs",),            True,  True,  _SPEC, snapshot.VolumeGroupSnapshot),
     Kind("VolumeGroupSnapshotContent", _GROUP,   "v1", "volumegroupsnapshotcontents", ("vgsc", "vgscs"),   False, True,  _SPEC, snapshot.VolumeGroupSnapshotContent),
     Kind("VolumeGroupSnapshotClass",  _GROUP,    "v1", "volumegroupsnapshotclasses",  ("vgsclass", "vgsclasses"), False, False, _SPEC, snapshot.VolumeGroupSnapshotClass),
+    Kind("ReferenceGrant",            _GATEWAY,  "v1beta1", "referencegrants",        ("refgrant",),       True,  False, _SPEC, gateway.ReferenceGrant),
 )
 # fmt: on
 

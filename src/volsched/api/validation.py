@@ -2,7 +2,7 @@
 
 `validate_create` and `validate_update` look at a defaulted object (`volsched.api.defaults`); an empty answer means it is accepted. The
 rules are those that the specification names and those a storage scheduler depends on; fields that only a container runtime reads are not
-looked at. A family of kinds has its rules in a module of its own (`validation_pod`, `validation_storage`, `validation_snapshot`); metadata
+looked at. A family of kinds has its rules in a module of its own (`validation_pod`, `validation_storage`, …); metadata
 and all other kinds are here.
 Source: apimachinery/pkg/api/validation/objectmeta.go, kubernetes pkg/apis/*/validation; spec/volumes.md 1.2, spec/snapshots.md 1.1 and 1.2.
 """
@@ -27,8 +27,9 @@ from lightkube.models.policy_v1 import PodDisruptionBudget
 from lightkube.models.scheduling_v1 import PriorityClass
 from lightkube.models.storage_v1 import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass
 
-from volsched.api import fields, validation_pod, validation_snapshot, validation_storage
+from volsched.api import fields, validation_gateway, validation_pod, validation_snapshot, validation_storage
 from volsched.api.fields import Problems, same
+from volsched.api.gateway import ReferenceGrant
 from volsched.api.kinds import Kind, Object, kind_of
 from volsched.api.snapshot import (
     VolumeGroupSnapshot,
@@ -311,6 +312,7 @@ _CREATE: Final[Mapping[type[Any], Callable[[Problems, Any], None]]] = {
     VolumeGroupSnapshot: validation_snapshot.group_snapshot,
     VolumeGroupSnapshotClass: validation_snapshot.snapshot_class,
     VolumeGroupSnapshotContent: validation_snapshot.group_content,
+    ReferenceGrant: validation_gateway.reference_grant,
     Node: _node,
     Service: _service,
     ReplicaSet: _replica_set,

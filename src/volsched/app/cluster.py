@@ -107,7 +107,8 @@ class Cluster:
     cluster; nothing can be written or run. seed: of uids and chance; a state file keeps its own. engine: "native" or
     "reference". kubelet: "mounting" stages and publishes volumes through the driver's Node service, under `kubelet_root`
     (`{node}` in it becomes the node's name); "instant" sets bound pods running.
-    drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name.
+    drivers: the CSI drivers there are; None runs a fake driver for every provisioner that classes, CSIDrivers or CSINodes name. One
+    without options publishes its capacity where its CSIDriver says that it counts and no object tells of it yet.
     prefer: chooses among nodes of equal score, before `tie_break`. clock: to share with drivers that keep time.
     wires: what lies between deciders and world, to be replaced by tests.
     config: a KubeSchedulerConfiguration, or a file of one, with profiles and extenders; None takes the one the state file remembers, else

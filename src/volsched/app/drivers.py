@@ -1,17 +1,21 @@
-"""Which CSI drivers a cluster has, and the sidecars that come with each: provisioner, snapshotter, attacher, capacity publisher.
+"""Which CSI drivers a cluster has, and the sidecars that come with each: provisioner, snapshotter, attacher, capacity publisher,
+and, for a driver in a process of its own, the registration on its node.
 
 Drivers are either given, or found: every provisioner that a StorageClass, CSIDriver, CSINode or VolumeSnapshotClass names gets a fake
 driver with every capability, whose topology keys are those its CSINodes report. Names under `kubernetes.io/` are no CSI drivers.
 
 A found driver keeps its records and bytes in the store's state file, in the same file as the objects, so a cluster that is opened again has
 its volumes. `crash` ends a fake driver's process and starts it anew from these records.
+
+A driver whose provisioner nobody set up publishes CSIStorageCapacity objects where its CSIDriver says that they count. Where objects for
+its classes are there already they are believed, and nothing is published beside them: they came with the manifests or the dump.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from volsched.api.edit import labels_of
@@ -20,6 +24,7 @@ from volsched.api.watch import Change, WatchEvent
 from volsched.app.runner import Runner
 from volsched.controllers.attacher import Attacher
 from volsched.controllers.capabilities import EXPAND_VOLUME, MODIFY_VOLUME
+from volsched.controllers.driver_registrar import DriverRegistrar
 from volsched.controllers.modifier import VolumeModifier
 from volsched.controllers.provisioner import Provisioner
 from volsched.controllers.provisioner_options import ProvisionerOptions
@@ -36,16 +41,17 @@ from volsched.ports import Clock, CsiClient, Decider
 from volsched.store import Store
 
 NAMING_KINDS: Final = ("StorageClass", "CSIDriver", "CSINode", "VolumeSnapshotClass")
+_PUBLISHES: Final = "publishes-capacity"  # kept with a driver: the capacity objects of its classes are its own
 _ATTACHING: Final = frozenset({"PUBLISH_UNPUBLISH_VOLUME", "PUBLISH_READONLY", "LIST_VOLUMES_PUBLISHED_NODES"})
 _STORY_SETTINGS: Final = frozenset({"profile", "strict_topology", "capacity", "enable_capacity", "capacity_poll_interval_s"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriverSettings:
-    """One driver of a cluster: what it is, or who to call, and how its provisioner is started."""
+    """One driver of a cluster: what it is, or who to call, and how its provisioner is started; None: as its CSIDriver asks for."""
 
     profile: DriverProfile
-    options: ProvisionerOptions = field(default_factory=ProvisionerOptions)
+    options: ProvisionerOptions | None = None
     client: CsiClient | None = None  # None: a fake driver in this process
 
     @classmethod
@@ -139,6 +145,8 @@ class DriverHub:
         self._node_service = node_service
         self._clients: dict[str, CsiClient] = {}
         self.fakes: dict[str, FakeDriver] = {}  # also those that are down: what they store is there
+        self._settings: dict[str, DriverSettings] = {}  # of what runs
+        self._publishing: set[str] = set()  # drivers whose capacity is published because their CSIDriver asks for it
         self._down: set[str] = set()
         self._started = False
 
@@ -189,7 +197,7 @@ class DriverHub:
         """Whether a driver's provisioner runs with strict topology; None for a driver that does not run here."""
         settings = next((item for item in (*self.external, *(self._given or ())) if item.profile.name == name), None)
         if settings is not None:
-            return settings.options.strict_topology
+            return (settings.options or ProvisionerOptions()).strict_topology
         return False if self.look(name) is not None else None
 
     def crash(self, name: str, *, down_s: float = 0.0) -> None:
@@ -223,6 +231,8 @@ class DriverHub:
             return
         if self._given is None and event.kind in NAMING_KINDS:
             self._consider(event.object)
+        if event.kind == "CSIDriver":
+            self._follow_csi_driver(event.key.name)
         if event.kind in ("Node", "CSINode"):
             self._register(meta(event.object).name or "")
 
@@ -246,6 +256,7 @@ class DriverHub:
 
     def _run(self, settings: DriverSettings) -> None:
         name = settings.profile.name
+        self._settings[name] = settings
         client = settings.client
         if client is None:
             data = MemoryData()
@@ -254,8 +265,8 @@ class DriverHub:
             self.fakes[name] = FakeDriver(settings.profile, clock=self._clock, data=data, journal=journal)
             client = InProcessClient(self.fakes[name])
         self._clients[name] = client
-        clock, options = self._clock, settings.options
-        self._sidecar(name, lambda: Provisioner(clock, driver=name, options=options))
+        clock = self._clock
+        self._sidecar(name, lambda: Provisioner(clock, driver=name, options=settings.options or self._options(name)))
         self._sidecar(name, lambda: SnapshotSidecar(clock, driver=name))
         if GROUP_SERVICE in settings.profile.services:
             self._sidecar(name, lambda: GroupSnapshotSidecar(clock, driver=name))
@@ -266,6 +277,34 @@ class DriverHub:
             self._sidecar(name, lambda: VolumeModifier(clock, driver=name))
         # also for a driver that cannot attach: it then marks attachments as attached without a call
         self._sidecar(name, lambda: Attacher(clock, driver=name))
+        # a fake driver is where CSINodes say that it is; a process says so itself
+        if settings.client is not None:
+            self._sidecar(name, lambda: DriverRegistrar(driver=name))
+
+    def _options(self, name: str) -> ProvisionerOptions:
+        """How a provisioner is started that nobody set up."""
+        publishes = self._publishes(name)
+        if publishes:
+            self._publishing.add(name)
+        return ProvisionerOptions(enable_capacity=publishes)
+
+    def _publishes(self, name: str) -> bool:
+        """Whether capacity is to be published: it counts, and either this cluster has begun to publish it or nobody else tells of it."""
+        driver = self._store.raw(Key("CSIDriver", "", name))
+        if driver is None or not driver.spec.storageCapacity:
+            return False
+        if self._store.value(f"csi/{name}", _PUBLISHES) is None:
+            classes = {meta(item).name for item in self._store.list("StorageClass").items if item.provisioner == name}
+            if any(item.storageClassName in classes for item in self._store.list("CSIStorageCapacity").items):
+                return False
+            self._store.put_value(f"csi/{name}", _PUBLISHES, b"")
+        return True
+
+    def _follow_csi_driver(self, name: str) -> None:
+        """A CSIDriver came or changed: a provisioner that runs without publishing is started anew if it has to."""
+        settings = self._settings.get(name)
+        if settings is not None and settings.options is None and name not in self._publishing and self._publishes(name):
+            self._runner.crash(f"{Provisioner.__name__} {name}")
 
     def _sidecar(self, driver: str, make: Callable[[], Decider]) -> None:
         self._runner.add(make, priority=self._priority, driver=driver)

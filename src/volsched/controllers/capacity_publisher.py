@@ -67,6 +67,8 @@ class CapacityPublisher:
         self._handoff = handoff
         self._options = options
         self._info = DriverInfo()
+        # an instance of a node deployment looks after the objects of its own node alone
+        self._managed_by = f"{MANAGED_BY}-{options.node}" if options.node else MANAGED_BY
         self._pairs: dict[Pair, None] = {}
         self._next_poll_ns: int | None = None
 
@@ -168,7 +170,7 @@ class CapacityPublisher:
                 metadata=ObjectMeta(
                     generateName="csisc-",
                     namespace=self._options.capacity_namespace,
-                    labels={DRIVER_LABEL: self._info.name, MANAGED_BY_LABEL: MANAGED_BY},
+                    labels={DRIVER_LABEL: self._info.name, MANAGED_BY_LABEL: self._managed_by},
                     ownerReferences=owners,
                 ),
                 storageClassName=pair.storage_class,
@@ -190,7 +192,7 @@ class CapacityPublisher:
 
     def _is_mine(self, obj: CSIStorageCapacity) -> bool:
         labels = labels_of(obj)
-        return labels.get(DRIVER_LABEL) == self._info.name and labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+        return labels.get(DRIVER_LABEL) == self._info.name and labels.get(MANAGED_BY_LABEL) == self._managed_by
 
     def _objects(self) -> Iterable[CSIStorageCapacity]:
         return (obj for obj in self._view.all("CSIStorageCapacity") if self._is_mine(obj))
@@ -208,6 +210,8 @@ class CapacityPublisher:
         found: set[Term] = set()
         for csi_node in self._view.all("CSINode"):
             if not any(row.name == self._info.name for row in csi_node.spec.drivers):
+                continue
+            if self._options.node not in ("", meta(csi_node).name):
                 continue
             keys = keys_of(csi_node, self._info.name)
             node = self._view.get("Node", "", meta(csi_node).name or "")

@@ -1,6 +1,6 @@
 """The external provisioner of one driver: makes volumes for claims, deletes volumes nobody claims any more.
 
-    claims queue (by UID):  PROVISIONING ─> preparation ─> CreateVolume ─> PersistentVolume saved ─> snapshot source released
+    claims queue (by UID):  PROVISIONING ─> this node ─> preparation ─> CreateVolume ─> PersistentVolume saved ─> snapshot released
     volumes queue:          finalizer, then DeleteVolume when Released with policy Delete
     saves queue:            a volume that exists at the driver but could not be saved: tried until it is
     sources, sweep queues:  finalizers on data sources; capacity queue: CSIStorageCapacity objects, when enabled
@@ -32,6 +32,7 @@ from volsched.controllers.capacity_publisher import CAPACITY, CapacityPublisher
 from volsched.controllers.csi_common import NS_PER_S, Handoff
 from volsched.controllers.driver_info import DriverInfo, learn
 from volsched.controllers.provisioner_delete import VolumeDeletion
+from volsched.controllers.provisioner_node import NodeDeployment, Turn
 from volsched.controllers.provisioner_options import (
     ALPHA_SELECTED_NODE,
     CLONE_FINALIZER,
@@ -161,6 +162,7 @@ class Provisioner:
         self._nodes = _Nodes(self._view)
         self._preparation = Preparation(self._view, self._nodes, self._info, options)
         self._deletion = VolumeDeletion(self._view, self._info, options)
+        self._deployment = NodeDeployment(self._view, self._preparation, options)
         self._capacity = CapacityPublisher(clock, self._view, self._handoff, options) if options.enable_capacity else None
         self._next_sweep_ns: int | None = None
 
@@ -173,6 +175,7 @@ class Provisioner:
             self._identity = f"{now_ns // 1_000_000}-{fnv1(self._driver) % 10_000}-{self._driver}"
         self._preparation = Preparation(self._view, self._nodes, info, self._options)
         self._deletion = VolumeDeletion(self._view, info, self._options)
+        self._deployment = NodeDeployment(self._view, self._preparation, self._options)
         if self._capacity is not None:
             self._capacity.start(info)
         if "CREATE_DELETE_SNAPSHOT" in info.controller:
@@ -196,6 +199,7 @@ class Provisioner:
             # A claim in progress is tried on from memory; everything else about it ends here.
             self._claim_keys.pop(uid, None)
             self._locked_out.pop(uid, None)
+            self._deployment.forget(uid)
             if uid not in self._in_progress:
                 self._memory.pop(uid, None)
             if uid not in self._halted:
@@ -212,7 +216,7 @@ class Provisioner:
         if item.queue == CLAIMS:
             return (yield from self._claim(item.key))
         if item.queue == VOLUMES:
-            deleted = yield from self._deletion.run(item.key)
+            deleted = yield from self._deletion.run(item.key, keeps=self._deployment.keeps)
             if deleted is not None and self._capacity is not None:
                 self._capacity.changed(deleted)
         elif item.queue == SAVES:
@@ -259,6 +263,9 @@ class Provisioner:
         self._halted.discard(uid)
         if row is ProvisioningRow.RETRY or storage_class is None:
             raise ReconcileError(f'storageclass.storage.k8s.io "{class_of(claim)}" not found')
+        turn = yield from self._deployment.turn(self._driver, claim, storage_class)
+        if turn is not Turn.OURS:
+            return Requeue() if turn is Turn.LATER else DONE
         remaining_s = self._locked_out_s(uid, uid_of(storage_class))
         if remaining_s > 0:
             return Requeue(after_s=remaining_s)
@@ -295,7 +302,7 @@ class Provisioner:
             state = create_outcome(problem.code, has_topology=self._info.has_topology, node_selected=bool(_selected_node(claim)))
             return (yield from self._failed(claim, storage_class, state, problem, asked=prepared))
         volume = answer.volume or Volume()
-        defect = _defect(claim, prepared, volume)
+        defect = _defect(prepared, volume)
         if defect is not None:
             problem_text = yield from self._discard(prepared, volume, defect)
             return (yield from self._failed(claim, storage_class, State.IN_BACKGROUND, problem_text, asked=prepared))
@@ -419,11 +426,11 @@ def _selected_node(claim: PersistentVolumeClaim) -> str:
     return annotations.get(ANN_SELECTED_NODE) or annotations.get(ALPHA_SELECTED_NODE) or ""
 
 
-def _defect(claim: PersistentVolumeClaim, prepared: Prepared, volume: Volume) -> str | None:
+def _defect(prepared: Prepared, volume: Volume) -> str | None:
     """What is wrong with the volume the driver made: smaller than asked for, or without the source it was to be filled from."""
     requested_bytes = prepared.request.capacity_range.required_bytes if prepared.request.capacity_range else 0
     if 0 < volume.capacity_bytes < requested_bytes:
         return f"created volume capacity {volume.capacity_bytes} less than requested capacity {requested_bytes}"
-    if claim.spec is not None and claim.spec.dataSource is not None and volume.content_source is None:
+    if prepared.request.volume_content_source is not None and volume.content_source is None:
         return "volume content source missing"
     return None

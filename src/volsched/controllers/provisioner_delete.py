@@ -10,6 +10,7 @@ Source: spec/volumes.md 2, 3.8; sig-storage-lib-external-provisioner syncVolume,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim, SecretReference
@@ -46,14 +47,15 @@ class VolumeDeletion:
         self._info = info
         self._options = options
 
-    def run(self, name: str) -> Steps[PersistentVolume | None]:
-        """Finalizer, then deletion if it is time. Answers the volume that was deleted. Raises ApiError, CsiError, ReconcileError."""
+    def run(self, name: str, *, keeps: Callable[[PersistentVolume], bool]) -> Steps[PersistentVolume | None]:
+        """Finalizer, then deletion if it is time, of volumes that `keeps` says this process is for. Answers the volume that was deleted.
+        Raises ApiError, CsiError, ReconcileError."""
         pv: PersistentVolume | None = self._view.get("PersistentVolume", "", name)
         if pv is None or not self._is_ours(pv):
             return None
         try:
             pv = yield from amend(pv, self._finalizer_change)
-            if pv is None or not self._should_delete(pv):
+            if pv is None or not self._should_delete(pv) or not keeps(pv):
                 return None
             self._view.put(pv)
             # The view may be late, and what follows cannot be undone.

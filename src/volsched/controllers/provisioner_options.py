@@ -52,7 +52,13 @@ KNOWN_PARAMETERS: Final = frozenset({FS_TYPE_PARAMETER, *(key for slot in _ALL_S
 
 @dataclass(frozen=True, slots=True)
 class ProvisionerOptions:
-    """Flags, with upstream's defaults. `identity` marks volumes with the process that made them; empty: made at start."""
+    """Flags, with upstream's defaults. `identity` marks volumes with the process that made them; empty: made at start.
+
+    cross_namespace_volume_data_source: the feature gate CrossNamespaceVolumeDataSource, alpha. A claim may then be filled from a source in
+    another namespace, where a ReferenceGrant allows it.
+    node: the node this process is for (node deployment); empty serves all. With it an Immediate claim goes to the node that writes itself
+    into it first, unless `node_deployment_immediate_binding` leaves such claims alone.
+    """
 
     strict_topology: bool = False
     immediate_topology: bool = True
@@ -72,6 +78,11 @@ class ProvisionerOptions:
     controller_publish_readonly: bool = False
     prevent_volume_mode_conversion: bool = True
     snapshot_orphan_sweep_interval_s: float = 300.0
+    cross_namespace_volume_data_source: bool = False
+    node: str = ""
+    node_deployment_immediate_binding: bool = True
+    node_deployment_base_delay_s: float = 20.0
+    node_deployment_max_delay_s: float = 60.0
     identity: str = ""
 
 

@@ -60,7 +60,15 @@ from volsched.controllers.provisioner_options import (
     ProvisionerOptions,
     volume_name,
 )
-from volsched.controllers.provisioner_source import CLAIM, SNAPSHOT, DataSource, content_source, data_source_of, protect_source
+from volsched.controllers.provisioner_source import (
+    CLAIM,
+    SNAPSHOT,
+    DataSource,
+    check_granted,
+    content_source,
+    data_source_of,
+    protect_source,
+)
 from volsched.controllers.provisioner_tables import Check, Refusal
 from volsched.controllers.provisioner_topology import (
     ClaimMemory,
@@ -166,7 +174,9 @@ class Preparation:
     def run(self, claim: PersistentVolumeClaim, storage_class: StorageClass, *, selected_node: str, memory: ClaimMemory) -> Steps[Prepared]:
         """Checks 2 to 15 for a claim. Raises Refusal, and nothing else."""
         options, parameters = self._options, storage_class.parameters or {}
-        source = data_source_of(claim)
+        source = data_source_of(claim, cross_namespace=options.cross_namespace_volume_data_source)
+        if source is not None:
+            yield from check_granted(claim, source)
         self._check_capabilities(claim, source)
         if claim.spec is not None and claim.spec.selector is not None:
             raise Refusal(Check.SELECTOR, "claim Selector is not supported")
@@ -180,7 +190,7 @@ class Preparation:
             prevent = options.prevent_volume_mode_conversion
             filled_from = yield from content_source(self._view, claim, storage_class, source, prevent_mode_conversion=prevent)
             yield from protect_source(self._view, source)
-        requirements = self._requirements(claim, storage_class, selected_node, memory)
+        requirements = self.requirements(claim, storage_class, selected_node, memory)
         secrets, credentials = yield from self._secrets(claim, parameters, name)
         sent = strip_parameters(parameters)
         if options.extra_create_metadata:
@@ -218,9 +228,10 @@ class Preparation:
                 text = f"CSI driver does not support {what}: controller {capability} capability is not reported"
                 raise Refusal(Check.CAPABILITIES, text)
 
-    def _requirements(
+    def requirements(
         self, claim: PersistentVolumeClaim, storage_class: StorageClass, selected_node: str, memory: ClaimMemory
     ) -> TopologyRequirement | None:
+        """Check 12: where the volume has to be reachable; None for anywhere. Raises Refusal."""
         if not self._info.has_topology:
             return None
         wish = TopologyWish(

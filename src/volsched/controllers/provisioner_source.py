@@ -15,6 +15,7 @@ from lightkube.models.storage_v1 import StorageClass
 
 from volsched.api.csi import SnapshotSource, VolumeContentSource, VolumeSource
 from volsched.api.edit import annotations_of, finalizers_of, is_deleting, uid_of, with_finalizers
+from volsched.api.gateway import ReferenceGrant
 from volsched.api.kinds import meta
 from volsched.api.quantity import parse as parse_quantity
 from volsched.api.snapshot import VolumeSnapshot, VolumeSnapshotContent
@@ -24,7 +25,7 @@ from volsched.controllers.provisioner_options import CLONE_FINALIZER
 from volsched.controllers.provisioner_tables import Check, Refusal
 from volsched.controllers.snapshot_names import ALLOW_VOLUME_MODE_CHANGE, RESTORE_FINALIZER, SNAPSHOT_GROUP, names_snapshot
 from volsched.errors import ApiError, ForbiddenError, NotFoundError, ReconcileError
-from volsched.ports import Intent, Read, Steps, Update
+from volsched.ports import Intent, ListAll, Read, Steps, Update
 from volsched.rules.volumes import has_storage_request, requested_storage, volume_mode_of
 
 SNAPSHOT: Final = "VolumeSnapshot"
@@ -36,7 +37,7 @@ _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class DataSource(NamedTuple):
-    """What a claim's volume is to be filled from; always in the claim's own namespace."""
+    """What a claim's volume is to be filled from."""
 
     kind: str
     group: str
@@ -44,8 +45,8 @@ class DataSource(NamedTuple):
     namespace: str
 
 
-def data_source_of(claim: PersistentVolumeClaim) -> DataSource | None:
-    """Checks 2 to 4. Raises Refusal; an ignored one when an external populator is meant."""
+def data_source_of(claim: PersistentVolumeClaim, *, cross_namespace: bool = False) -> DataSource | None:
+    """Checks 2 to 4, but for the grant. Raises Refusal; an ignored one when an external populator is meant."""
     if claim.spec is None:
         return None
     namespace = meta(claim).namespace or ""
@@ -53,10 +54,10 @@ def data_source_of(claim: PersistentVolumeClaim) -> DataSource | None:
     if local is not None:
         source = DataSource(local.kind, local.apiGroup or "", local.name, namespace)
     elif reference is not None:
-        if reference.namespace:
+        if reference.namespace and not cross_namespace:
             text = "dataSourceRef namespace specified but the CrossNamespaceVolumeDataSource feature is disabled"
             raise Refusal(Check.SOURCE_FORM, text)
-        source = DataSource(reference.kind, reference.apiGroup or "", reference.name, namespace)
+        source = DataSource(reference.kind, reference.apiGroup or "", reference.name, reference.namespace or namespace)
     else:
         return None
     if not source.name:
@@ -67,6 +68,28 @@ def data_source_of(claim: PersistentVolumeClaim) -> DataSource | None:
     if source.kind not in (SNAPSHOT, CLAIM):
         raise Refusal(Check.POPULATOR, "Assuming an external populator will provision the volume", ignored=True)
     return source
+
+
+def check_granted(claim: PersistentVolumeClaim, source: DataSource) -> Steps[None]:
+    """The rest of check 2: a namespace has to allow that its objects are copied into another. Raises Refusal."""
+    namespace = meta(claim).namespace or ""
+    if source.namespace == namespace:
+        return
+    try:
+        grants: list[ReferenceGrant] = yield ListAll("ReferenceGrant", source.namespace)
+    except ApiError as problem:
+        text = f"error getting ReferenceGrants in {source.namespace} namespace from api server: {problem}"
+        raise Refusal(Check.SOURCE_FORM, text) from None
+    if not any(_grants(grant, namespace, source) for grant in grants):
+        what = f"{source.namespace}/{source.name} of {source.kind} dataSource"
+        raise Refusal(Check.SOURCE_FORM, f"accessing {what} from {namespace}/{meta(claim).name} isn't allowed")
+
+
+def _grants(grant: ReferenceGrant, namespace: str, source: DataSource) -> bool:
+    """Whether a grant lets claims of a namespace refer to the source."""
+    if not any((item.group, item.kind, item.namespace) == ("", CLAIM, namespace) for item in grant.spec.from_):
+        return False
+    return any((item.group, item.kind) == (source.group, source.kind) and item.name in (None, "", source.name) for item in grant.spec.to)
 
 
 def restored_snapshot(claim: PersistentVolumeClaim) -> str | None:
@@ -157,7 +180,7 @@ def _claim_source(view: View, claim: PersistentVolumeClaim, storage_class: Stora
     origin: PersistentVolumeClaim | None = view.get("PersistentVolumeClaim", source.namespace, name)
     if origin is None or origin.spec is None:
         missing = f"persistentvolumeclaim {quoted(name)} not found"
-        raise ReconcileError(f"error getting PVC {name} (namespace {quoted(meta(claim).namespace)}) from api server: {missing}")
+        raise ReconcileError(f"error getting PVC {name} (namespace {quoted(source.namespace)}) from api server: {missing}")
     phase = origin.status.phase if origin.status else None
     if phase != "Bound":
         raise ReconcileError(f"the PVC DataSource {name} must have a status of Bound.  Got {phase}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import make_class, make_csidriver, make_csinode, make_node, make_pod, make_pvc
+from tests.builders import ZONE, make_class, make_csidriver, make_csinode, make_node, make_pod, make_pvc
 from tests.unit.cli.kill9_apply import torture
 from tests.unit.cli.shell import COMMAND, Shell
 from volsched.csi.server import CsiServer, standalone
@@ -116,6 +116,16 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _serving(endpoint: str, state: Path) -> Iterator[None]:
     with standalone(name=DRIVER, state=state, node_id="n1") as driver, CsiServer(driver, endpoint):
         yield
+
+
+def test_a_driver_on_a_socket_registers_on_the_node_it_names(volsched: Shell, endpoint: str) -> None:
+    with standalone(name=DRIVER, zone_names=["a", "b"], node_id="n1", max_volumes_per_node=3) as driver, CsiServer(driver, endpoint):
+        objects = [make_node("n1"), make_class("fast"), make_pvc("data", storage_class="fast"), make_pod("web", claims=["data"])]
+        volsched.apply(*objects, options=["--csi-endpoint", endpoint])
+        entry = {"name": DRIVER, "nodeID": "n1", "topologyKeys": [ZONE], "allocatable": {"count": 3}}
+        assert volsched.get("csinode", "n1")["spec"]["drivers"] == [entry]
+        assert volsched.get("node", "n1")["metadata"]["labels"][ZONE] == "a"
+        assert volsched.get("pod", "web")["status"]["phase"] == "Running"
 
 
 def test_a_driver_on_a_socket_from_call_to_call(volsched: Shell, endpoint: str) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from lightkube.models.core_v1 import TypedLocalObjectReference, TypedObjectReference
+from lightkube.models.meta_v1 import ObjectMeta
 
 from tests.builders import DRIVER, make_class, make_content, make_pvc, make_snapshot
 from tests.unit.controllers.csi_harness import ALL_CAPABILITIES, World, check_invariants
 from tests.unit.controllers.test_provisioner import claim, driver_of, make_objects, make_world, start
-from volsched.api.edit import finalizers_of, with_annotations, with_finalizers
-from volsched.controllers.provisioner_options import CLONE_FINALIZER
+from volsched.api.edit import finalizers_of, replace, with_annotations, with_finalizers, with_metadata
+from volsched.api.gateway import ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo
+from volsched.controllers.provisioner_options import CLONE_FINALIZER, ProvisionerOptions
 from volsched.controllers.snapshot_names import ALLOW_VOLUME_MODE_CHANGE, CONTENT_FINALIZER, RESTORE_FINALIZER
 from volsched.errors import CsiCode
 
@@ -27,7 +29,7 @@ def of_claim(name: str = "origin") -> TypedLocalObjectReference:
     return TypedLocalObjectReference(kind="PersistentVolumeClaim", name=name)
 
 
-def make_ready_snapshot(world: World, *, name: str = "snap", **content: Any) -> None:
+def make_ready_snapshot(world: World, *, name: str = "snap", namespace: str = "default", **content: Any) -> None:
     """A ready snapshot of 10Gi and its content; no snapshot controller is needed."""
     uid = f"uid-VolumeSnapshot-{name}"
     status = {"snapshotHandle": f"id-{name}", "readyToUse": True, "restoreSize": 10 << 30}
@@ -39,7 +41,7 @@ def make_ready_snapshot(world: World, *, name: str = "snap", **content: Any) -> 
         "status": status,
     }
     world.create(make_content(f"content-{name}", **{**settings, **content}))
-    world.create(make_snapshot(name, bound_to=f"content-{name}", ready=True, restore_size="10Gi"))
+    world.create(make_snapshot(name, namespace=namespace, bound_to=f"content-{name}", ready=True, restore_size="10Gi"))
 
 
 def test_a_restore_protects_its_snapshot_until_the_volume_is_saved() -> None:
@@ -239,6 +241,89 @@ def test_a_source_in_another_namespace_is_refused() -> None:
     world.settle()
     text = "dataSourceRef namespace specified but the CrossNamespaceVolumeDataSource feature is disabled"
     assert world.messages("ProvisioningFailed") == [text]
+
+
+CROSSING = ProvisionerOptions(default_fstype="ext4", cross_namespace_volume_data_source=True)
+ELSEWHERE = TypedObjectReference(apiGroup="snapshot.storage.k8s.io", kind="VolumeSnapshot", name="snap", namespace="other")
+OF_CLAIMS = ReferenceGrantFrom(group="", kind="PersistentVolumeClaim", namespace="default")
+TO_SNAPSHOTS = ReferenceGrantTo(group="snapshot.storage.k8s.io", kind="VolumeSnapshot")
+
+
+def grant(of: ReferenceGrantFrom = OF_CLAIMS, to: ReferenceGrantTo = TO_SNAPSHOTS, *, name: str = "grant") -> ReferenceGrant:
+    return ReferenceGrant(metadata=ObjectMeta(name=name, namespace="other"), spec=ReferenceGrantSpec(from_=[of], to=[to]))
+
+
+def make_snapshot_elsewhere(world: World) -> None:
+    make_ready_snapshot(world, snapshot="other/snap", namespace="other")
+
+
+def test_a_granted_snapshot_of_another_namespace_is_restored_and_freed_by_the_sweeper() -> None:
+    world = make_world(options=CROSSING)
+    make_snapshot_elsewhere(world)
+    world.settle(for_s=10)  # past the sweep at start
+    world.create(grant(), claim(source_ref=ELSEWHERE))
+    world.settle()
+    (request,) = driver_of(world).called("CreateVolume")
+    assert request.volume_content_source.snapshot.snapshot_id == "id-snap"
+    assert world.get("PersistentVolumeClaim", "data").status.phase == "Bound"
+    assert finalizers_of(world.get("VolumeSnapshot", "snap", "other")) == [RESTORE_FINALIZER]
+    world.settle(for_s=300)
+    assert finalizers_of(world.get("VolumeSnapshot", "snap", "other")) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        grant(of=replace(OF_CLAIMS, namespace="elsewhere")),
+        grant(of=replace(OF_CLAIMS, kind="Pod")),
+        grant(of=replace(OF_CLAIMS, group="example.com")),
+        grant(to=replace(TO_SNAPSHOTS, kind="PersistentVolumeClaim")),
+        grant(to=replace(TO_SNAPSHOTS, group="")),
+        grant(to=replace(TO_SNAPSHOTS, name="another")),
+        with_metadata(grant(), namespace="default"),
+    ],
+)
+def test_a_source_in_another_namespace_needs_a_grant_there(other: ReferenceGrant) -> None:
+    world = make_world(options=CROSSING)
+    make_snapshot_elsewhere(world)
+    world.create(other, claim(source_ref=ELSEWHERE))
+    world.settle()
+    text = "accessing other/snap of VolumeSnapshot dataSource from default/data isn't allowed"
+    assert world.messages("ProvisioningFailed") == [text]
+    world.create(grant(to=replace(TO_SNAPSHOTS, name="snap"), name="right"))
+    world.settle(for_s=5)
+    assert world.get("PersistentVolumeClaim", "data").status.phase == "Bound"
+
+
+def test_a_granted_claim_of_another_namespace_is_cloned() -> None:
+    world = make_world(options=CROSSING)
+    world.create(claim("origin", namespace="other"))
+    world.settle()
+    to_claims = ReferenceGrantTo(group="", kind="PersistentVolumeClaim", name="origin")
+    reference = TypedObjectReference(kind="PersistentVolumeClaim", name="origin", namespace="other")
+    world.create(grant(to=to_claims), claim(source_ref=reference))
+    world.settle()
+    request = driver_of(world).called("CreateVolume")[1]
+    assert request.volume_content_source.volume.volume_id == "handle-pvc-uid-PersistentVolumeClaim-origin"
+    assert finalizers_of(world.get("PersistentVolumeClaim", "origin", "other")) == [CLONE_FINALIZER]
+
+
+def test_a_source_that_names_its_own_namespace_needs_no_grant() -> None:
+    world = make_world(options=CROSSING)
+    make_ready_snapshot(world)
+    world.create(claim(source_ref=replace(ELSEWHERE, namespace="default")))
+    world.settle()
+    assert world.get("PersistentVolumeClaim", "data").status.phase == "Bound"
+
+
+def test_a_volume_without_its_source_in_another_namespace_is_deleted_too() -> None:
+    world = make_world(options=CROSSING)
+    make_snapshot_elsewhere(world)
+    driver_of(world).returns = {"content_source": None}
+    world.create(grant(), claim(source_ref=ELSEWHERE))
+    world.settle()
+    assert world.messages("ProvisioningFailed") == ["volume content source missing"]
+    assert len(driver_of(world).called("DeleteVolume")) == 1
 
 
 def test_a_snapshot_of_the_wrong_group_and_a_driver_without_snapshots_are_refused() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from lightkube.models.core_v1 import NFSVolumeSource
 from lightkube.models.storage_v1 import StorageClass
 
-from tests.builders import CLASS, DRIVER, make_claim_ref, make_class, make_pod, make_pv, make_pvc, when
+from tests.builders import CLASS, DRIVER, make_claim_ref, make_class, make_host_path_pv, make_pod, make_pv, make_pvc, when
 from tests.unit.controllers.harness import World, lagging, same_end_whatever_happens
 from volsched.api.edit import annotations_of, replace, with_annotations, with_metadata, with_spec
 from volsched.controllers.pv_binder import PVBinder
@@ -16,6 +17,7 @@ from volsched.errors import ConflictError
 
 WFFC = "WaitForFirstConsumer"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
+HOST_PATH = "kubernetes.io/host-path"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
@@ -433,6 +435,33 @@ def test_hand_made_local_volume_with_delete_fails() -> None:
     assert len(made.events) == 1
 
 
+def released_in_tree(reclaim: str, **options: Any) -> World:
+    return world(make_host_path_pv(claim="default/gone", claim_uid="gone", phase="Bound", reclaim=reclaim, **options))
+
+
+def test_hand_made_host_path_is_deleted_below_tmp_only() -> None:
+    made = released_in_tree("Delete", path="/mnt/data")
+    assert phase(made.volume("pv-1")) == "Failed"
+    text = "host_path deleter only supports /tmp/.+ but received provided /mnt/data"
+    assert [(event.type, event.reason, event.message) for event in made.events] == [("Warning", "VolumeFailedDelete", text)]
+    assert made.volume("pv-1").status.message == text
+    made = released_in_tree("Delete", path="/tmp/data")
+    assert made.volume("pv-1") is None and made.events == []
+
+
+def test_in_tree_finalizer_goes_with_the_in_tree_deletion() -> None:
+    made = world(make_pvc(storage_class="", bound_to="pv-1", uid="uid-data"))
+    made.create(make_host_path_pv(path="/tmp/data", claim="default/data", claim_uid="uid-data", reclaim="Delete", provisioned_by=HOST_PATH))
+    made.settle()
+    assert made.volume("pv-1").metadata.finalizers == ["kubernetes.io/pv-controller"]
+    made.delete("PersistentVolume", "pv-1")
+    made.settle()
+    assert made.volume("pv-1").metadata.deletionTimestamp is not None and phase(made.volume("pv-1")) == "Bound"
+    made.delete("PersistentVolumeClaim", "data")
+    made.settle()
+    assert made.volume("pv-1") is None and made.messages("VolumeFailedDelete") == []
+
+
 def test_local_volume_of_an_external_provisioner_is_left_to_it() -> None:
     made = released("Delete", local=True, node="n1", provisioned_by="local-volume-provisioner-n1")
     assert phase(made.volume("pv-1")) == "Released" and made.events == []
@@ -456,6 +485,21 @@ def test_recycle_waits_for_pods_then_fails_without_a_recycler() -> None:
     made.settle(seconds=20)
     assert phase(made.volume("pv-1")) == "Failed"
     assert made.messages("VolumeFailedRecycle")[1:] == ["No recycler plugin found for the volume!"]
+
+
+@pytest.mark.parametrize("nfs", [None, NFSVolumeSource(server="files", path="/exports")])
+def test_recycled_volume_is_free_again(nfs: NFSVolumeSource | None) -> None:
+    source = {"hostPath": None, "nfs": nfs} if nfs else {}
+    made = released_in_tree("Recycle", bound_by_controller=True, spec=source)
+    volume = made.volume("pv-1")
+    assert phase(volume) == "Available" and volume.spec.claimRef is None and BY_CONTROLLER not in annotations_of(volume)
+    assert [(event.type, event.reason, event.message) for event in made.events] == [("Normal", "VolumeRecycled", "Volume recycled")]
+
+
+def test_recycled_volume_that_a_user_had_reserved_stays_reserved_by_name() -> None:
+    made = released_in_tree("Recycle")
+    reference = made.volume("pv-1").spec.claimRef
+    assert phase(made.volume("pv-1")) == "Available" and (reference.name, reference.uid) == ("gone", None)
 
 
 def test_unknown_policy_fails() -> None:
@@ -501,6 +545,9 @@ def test_failed_operation_is_blocked_and_asked_for_again_by_the_resync() -> None
     made.create(make_pvc())
     made.settle()
     assert PROVISIONER not in annotations_of(made.claim("data"))
+    assert [(event.type, event.reason, event.message) for event in made.events] == [
+        ("Warning", "ProvisioningFailed", "Error saving claim: the object has been modified")
+    ]
     made.edit(with_metadata(made.claim("data"), labels={"touched": "yes"}))
     made.settle()
     assert PROVISIONER not in annotations_of(made.claim("data"))  # 500 ms have not passed

@@ -34,7 +34,7 @@ from volsched.controllers.pv_binder.match import misfit
 from volsched.controllers.pv_binder.operations import Operations
 from volsched.controllers.pv_binder.state import State, claim_key, normal, warning
 from volsched.controllers.pv_binder.tables import ClaimFacts, ClaimRow, classify_claim
-from volsched.errors import ReconcileError
+from volsched.errors import ApiError, ReconcileError
 from volsched.ports import Steps
 from volsched.rules.selectors import SelectorError
 from volsched.rules.volumes import ANN_BIND_COMPLETED, ANN_BOUND_BY_CONTROLLER, ANN_SELECTED_NODE, bound_to, class_of
@@ -254,7 +254,11 @@ class ClaimPasses:
             return  # deleted or bound since the pass that asked for this
         marked = provisioner_claim(claim, provisioner)
         if marked is not claim:
-            claim = yield from self._state.write(marked)
+            try:
+                claim = yield from self._state.write(marked)
+            except ApiError as problem:
+                yield warning(claim, reasons.PROVISIONING_FAILED, f"Error saving claim: {problem}")
+                raise
         text = (
             f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system "
             "administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."

@@ -54,7 +54,7 @@ class ReclaimRow(enum.Enum):
     MIGRATED = "handed over to a CSI driver: nothing here"
     RETAIN = "kept until an administrator clears claimRef"
     EXTERNAL = "its external provisioner deletes it"
-    NO_DELETER = "nothing can delete it: Failed"
+    IN_TREE = "deleted in the tree; Failed where nothing there can"
     RECYCLE = "recycle"
     UNKNOWN = "unknown policy: Failed"
 
@@ -143,7 +143,7 @@ RECLAIM_TABLE: Final = DecisionTable[ReclaimRow](dict.fromkeys(ReclaimFacts._fie
     (ReclaimRow.MIGRATED,   (_Y,     _x,    _x,    _x,     _x)),
     (ReclaimRow.RETAIN,     (_N,     _Y,    _x,    _x,     _x)),
     (ReclaimRow.EXTERNAL,   (_N,     _N,    _Y,    _x,     _Y)),
-    (ReclaimRow.NO_DELETER, (_N,     _N,    _Y,    _x,     _N)),
+    (ReclaimRow.IN_TREE,    (_N,     _N,    _Y,    _x,     _N)),
     (ReclaimRow.RECYCLE,    (_N,     _N,    _N,    _Y,     _x)),
     (ReclaimRow.UNKNOWN,    (_N,     _N,    _N,    _N,     _x)),
 ))

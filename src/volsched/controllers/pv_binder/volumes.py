@@ -12,11 +12,19 @@ from typing import Final, Literal
 
 from lightkube.models.core_v1 import PersistentVolume, PersistentVolumeClaim
 
-from volsched.api.edit import annotations_of, is_deleting, uid_of
+from volsched.api.edit import annotations_of, finalizers_of, is_deleting, uid_of, with_finalizers
 from volsched.api.kinds import meta
 from volsched.controllers.claim_users import is_terminated
 from volsched.controllers.pv_binder import reasons
-from volsched.controllers.pv_binder.changes import IN_TREE_PREFIX, migrated_volume, phase_of, unbound_volume, volume_in_phase
+from volsched.controllers.pv_binder.changes import (
+    FINALIZER_IN_TREE,
+    IN_TREE_PREFIX,
+    migrated_volume,
+    phase_of,
+    unbound_volume,
+    volume_in_phase,
+)
+from volsched.controllers.pv_binder.in_tree import deletion_problem, is_recyclable
 from volsched.controllers.pv_binder.operations import Operations
 from volsched.controllers.pv_binder.state import State, claim_item, normal, warning
 from volsched.controllers.pv_binder.tables import (
@@ -28,7 +36,7 @@ from volsched.controllers.pv_binder.tables import (
     classify_volume,
 )
 from volsched.errors import NotFoundError, ReconcileError
-from volsched.ports import Read, Steps
+from volsched.ports import Delete, Read, Steps
 from volsched.rules.volumes import ANN_BOUND_BY_CONTROLLER, ANN_MIGRATED_TO, ANN_PROVISIONED_BY, volume_mode_of
 
 
@@ -62,7 +70,7 @@ class VolumePasses:
             ReclaimRow.MIGRATED: self._leave,
             ReclaimRow.RETAIN: self._leave,
             ReclaimRow.EXTERNAL: self._leave,
-            ReclaimRow.NO_DELETER: self._schedule_delete,
+            ReclaimRow.IN_TREE: self._schedule_delete,
             ReclaimRow.RECYCLE: self._schedule_recycle,
             ReclaimRow.UNKNOWN: self._unknown_policy,
         }
@@ -206,27 +214,37 @@ class VolumePasses:
         self._operations.schedule(f"{verb}-{name}[{uid}]", lambda: operation(name, uid))
 
     def _still_released(self, name: str, uid: str) -> Steps[PersistentVolume | None]:
-        """The volume as it is now, None unless it still has to be reclaimed: an operation may have waited."""
+        """The volume as it is now, None unless it still has to be reclaimed: an operation may have waited.
+
+        One that is being deleted goes by itself, unless the finalizer says that its storage has to go first.
+        """
         try:
             volume: PersistentVolume = yield Read("PersistentVolume", "", name)
         except NotFoundError:
             return None
-        if uid_of(volume) != uid or is_deleting(volume):
+        if uid_of(volume) != uid or (is_deleting(volume) and FINALIZER_IN_TREE not in finalizers_of(volume)):
             return None
         self._state.put(volume)
         return volume if is_released(volume, self._state) else None
 
     def _delete(self, name: str, uid: str) -> Steps[None]:
-        """Operation: no deleter for volumes in the tree is configured, so the attempt fails, now and at every later pass."""
+        """Operation: delete the storage, then the volume. What cannot be deleted fails, now and at every later pass."""
         volume = yield from self._still_released(name, uid)
         if volume is None:
             return
-        text = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'
-        yield from self._to_failed(volume, reasons.VOLUME_FAILED_DELETE, text)
-        raise ReconcileError(text)
+        problem = deletion_problem(volume)
+        if problem is not None:
+            yield from self._to_failed(volume, reasons.VOLUME_FAILED_DELETE, problem)
+            raise ReconcileError(problem)
+        if FINALIZER_IN_TREE in finalizers_of(volume):
+            volume = yield from self._state.write(with_finalizers(volume, remove=[FINALIZER_IN_TREE]))
+        try:
+            yield Delete("PersistentVolume", "", name, uid=uid)
+        except NotFoundError:
+            return  # somebody deleted it already, and only the finalizer was left
 
     def _recycle(self, name: str, uid: str) -> Steps[None]:
-        """Operation: wait until no pod uses the released claim any more; then, as no recycler is configured, fail."""
+        """Operation: wait until no pod uses the released claim any more, then empty the volume for the next claim."""
         volume = yield from self._still_released(name, uid)
         if volume is None:
             return
@@ -237,7 +255,11 @@ class VolumePasses:
         if pods and self._state.claim(namespace, claim) is None:
             yield normal(volume, reasons.VOLUME_FAILED_RECYCLE, f"Volume is used by pods: {','.join(pods)}")
             return
-        yield from self._to_failed(volume, reasons.VOLUME_FAILED_RECYCLE, "No recycler plugin found for the volume!")
+        if not is_recyclable(volume):
+            yield from self._to_failed(volume, reasons.VOLUME_FAILED_RECYCLE, "No recycler plugin found for the volume!")
+            return
+        yield normal(volume, reasons.VOLUME_RECYCLED, "Volume recycled")
+        yield from self._free(volume)
 
 
 def reclaim_facts(volume: PersistentVolume) -> ReclaimFacts:
