@@ -463,7 +463,8 @@ class Engine:
         return self._core.pod_count
 
     def fork(self) -> Engine:
-        """An independent copy for what-if questions."""
+        """An independent copy for what-if questions. It shares the memory of what neither of the two has changed since: making one takes
+        milliseconds and megabytes even of 100,000 nodes (docs/decisions/0011). The two may be used in different threads."""
         copy = Engine.__new__(Engine)
         copy._profile = self._profile
         copy._compiled = list(self._compiled)  # names and selectors have the same numbers in a copy
