@@ -29,15 +29,16 @@ SIZES: Final = 7
 Texts = NDArray[np.bytes_]
 
 
-def _numbered(prefix: str, count: int, *, digits: int = 0, modulo: int = 0) -> Texts:
-    """`prefix` and each row's number, filled up with zeros; modulo: numbers start again there."""
-    rows = np.arange(count) % modulo if modulo else np.arange(count)
+def _numbered(prefix: str, count: int, *, digits: int = 0, modulo: int = 0, start: int = 0) -> Texts:
+    """`prefix` and each row's number from `start`, filled up with zeros; modulo: numbers start again there."""
+    rows = np.arange(start, start + count)
+    rows = rows % modulo if modulo else rows
     return np.char.add(prefix.encode(), np.char.zfill(rows.astype(bytes), digits) if digits else rows.astype(bytes))
 
 
-def _coded(pointer: str, values: Sequence[str], count: int) -> Column:
-    """One value after the other, then from the start."""
-    codes = (np.arange(count) % max(1, len(values))).astype(np.uint8)
+def _coded(pointer: str, values: Sequence[str], count: int, *, start: int = 0) -> Column:
+    """The value of each row's number, which begins at `start`; the values repeat."""
+    codes = (np.arange(start, start + count) % max(1, len(values))).astype(np.uint8)
     return Column(pointer, np.array(values, dtype=bytes), codes)
 
 
@@ -71,39 +72,50 @@ def _nodes(count: int) -> list[Table]:
     ]
 
 
-def _volumes(kind: str, count: int, nodes: int) -> Table:
-    bound = kind == "bound"
+def _volumes(kind: str, count: int, nodes: int, *, start: int = 0, first_claim: int | None = None) -> Table:
+    """Volumes from number `start`; bound to the claims from number `first_claim`, where that is given."""
+    bound = first_claim is not None
     manifest = workloads.volume(0, HOST_KEY if kind == "local" else ZONE_KEY, "", claim="c" if bound else None)
     reach = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values/0"
     columns = [
-        Column("/metadata/name", _numbered("pv-", count, digits=6)),
-        Column("/metadata/uid", _numbered("v", count)),
-        _coded("/spec/capacity/storage", [f"{10 + number}Gi" for number in range(SIZES)], count),
-        Column("/spec/csi/volumeHandle", _numbered("h", count)),
-        Column(reach, _numbered("node-", count, digits=5, modulo=nodes)) if kind == "local" else _coded(reach, ZONES, count),
+        Column("/metadata/name", _numbered("pv-", count, digits=6, start=start)),
+        Column("/metadata/uid", _numbered("v", count, start=start)),
+        _coded("/spec/capacity/storage", [f"{10 + number}Gi" for number in range(SIZES)], count, start=start),
+        Column("/spec/csi/volumeHandle", _numbered("h", count, start=start)),
+        Column(reach, _numbered("node-", count, digits=5, modulo=nodes, start=start))
+        if kind == "local"
+        else _coded(reach, ZONES, count, start=start),
     ]
-    if bound:
-        columns += [Column("/spec/claimRef/name", _numbered("c", count)), Column("/spec/claimRef/uid", _numbered("u-c", count))]
+    if first_claim is not None:
+        columns += [
+            Column("/spec/claimRef/name", _numbered("c", count, start=first_claim)),
+            Column("/spec/claimRef/uid", _numbered("u-c", count, start=first_claim)),
+        ]
     return _table(manifest, count, columns)
 
 
-def _claims(kind: str, count: int) -> Table:
-    bound = kind == "bound"
-    columns = [Column("/metadata/name", _numbered("c", count)), Column("/metadata/uid", _numbered("u-c", count))]
-    if bound:
-        columns.append(Column("/spec/volumeName", _numbered("pv-", count, digits=6)))
-    return _table(workloads.claim(0, volume="pv" if bound else None), count, columns)
+def _claims(count: int, *, start: int = 0, first_volume: int | None = None) -> Table:
+    """Claims from number `start`; bound to the volumes from number `first_volume`, where that is given."""
+    columns = [Column("/metadata/name", _numbered("c", count, start=start)), Column("/metadata/uid", _numbered("u-c", count, start=start))]
+    if first_volume is not None:
+        columns.append(Column("/spec/volumeName", _numbered("pv-", count, digits=6, start=first_volume)))
+    return _table(workloads.claim(0, volume=None if first_volume is None else "pv"), count, columns)
 
 
-def _pods(kind: str, count: int) -> Table:
+def _pods(kind: str, count: int, *, start: int = 0, on: int = 0) -> Table:
+    """Pods from number `start`; placed on `on` nodes one after the other, where that is not 0."""
+    manifest = workloads.pod(0, claim=kind != "plain")
     columns = [
-        Column("/metadata/name", _numbered("p", count)),
-        Column("/metadata/uid", _numbered("p", count)),
-        _coded("/metadata/labels/app", [f"a{number}" for number in range(APPS)], count),
+        Column("/metadata/name", _numbered("p", count, start=start)),
+        Column("/metadata/uid", _numbered("p", count, start=start)),
+        _coded("/metadata/labels/app", [f"a{number}" for number in range(APPS)], count, start=start),
     ]
     if kind != "plain":
-        columns.append(Column("/spec/volumes/0/persistentVolumeClaim/claimName", _numbered("c", count)))
-    return _table(workloads.pod(0, claim=kind != "plain"), count, columns)
+        columns.append(Column("/spec/volumes/0/persistentVolumeClaim/claimName", _numbered("c", count, start=start)))
+    if on:
+        columns.append(Column("/spec/nodeName", _numbered("node-", count, digits=5, modulo=on)))
+        manifest["spec"]["nodeName"] = ""
+    return _table(manifest, count, columns)
 
 
 def _pools(count: int) -> Table:
@@ -118,22 +130,35 @@ def _pools(count: int) -> Table:
     )
 
 
-def cluster(kind: str, *, nodes: int, pods: int, volumes: int | None = None, claims: int | None = None) -> Columns:
-    """A workload in columns. Raises ValueError for a kind that has no columnar form, or fewer claims than pods that want one."""
+def cluster(kind: str, *, nodes: int, pods: int, volumes: int | None = None, claims: int | None = None, placed: int = 0) -> Columns:
+    """A workload in columns. placed: so many pods are on nodes already, each with a claim and a volume out of `claims` and `volumes`, where
+    the kind has them. Raises ValueError for a kind that has no columnar form, or fewer claims or volumes than pods that want one."""
     if kind not in COLUMNAR:
         raise ValueError(f"kind {kind} has no columnar form; there are {', '.join(COLUMNAR)}")
     usual = {"local": max(nodes, pods + pods // 4), "zonal": pods + pods // 4, "bound": pods}.get(kind, 0)
     volumes = usual if volumes is None else volumes
     claims = (0 if kind == "plain" else pods) if claims is None else claims
-    if claims < pods and kind != "plain":
-        raise ValueError(f"{pods} pods want a claim each; there are {claims}")
+    if kind == "plain":
+        claims = volumes = 0
+    elif claims < pods + placed or volumes < (pods if kind == "bound" else 0) + placed:
+        raise ValueError(f"{pods + placed} pods want a claim each, those placed a volume; there are {claims} and {volumes}")
+    held = 0 if kind == "plain" else placed
+    bound = pods if kind == "bound" else 0
     tables = [*_nodes(nodes), _table({"kind": "Namespace", "metadata": {"name": "default"}}, 1), _table(workloads.storage_class(kind), 1)]
     if kind == "capacity":
         tables += [_table({"kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {"storageCapacity": True}}, 1), _pools(nodes)]
-    if volumes:
-        tables.append(_volumes(kind, volumes, nodes))
-    if claims:
-        tables.append(_claims(kind, claims))
+    # Volumes from 0: those of pending pods that have one, those of placed pods, those that are free. Claims in the same way.
+    parts = [
+        (bound, lambda count: _volumes(kind, count, nodes, first_claim=0)),
+        (held, lambda count: _volumes(kind, count, nodes, start=bound, first_claim=pods)),
+        (volumes - bound - held, lambda count: _volumes(kind, count, nodes, start=bound + held)),
+        (bound, lambda count: _claims(count, first_volume=0)),
+        (claims and pods - bound, lambda count: _claims(count)),
+        (held, lambda count: _claims(count, start=pods, first_volume=bound)),
+        (claims and claims - pods - held, lambda count: _claims(count, start=pods + held)),
+        (placed, lambda count: _pods(kind, count, start=pods, on=nodes)),
+    ]
+    tables += [make(count) for count, make in parts if count]
     return Columns((*tables, _pods(kind, pods)), {})
 
 
@@ -144,9 +169,11 @@ def main() -> None:
     parser.add_argument("--pods", type=int, required=True)
     parser.add_argument("--volumes", type=int)
     parser.add_argument("--claims", type=int)
+    parser.add_argument("--placed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    write_columns(given.out, cluster(given.kind, nodes=given.nodes, pods=given.pods, volumes=given.volumes, claims=given.claims))
+    made = cluster(given.kind, nodes=given.nodes, pods=given.pods, volumes=given.volumes, claims=given.claims, placed=given.placed)
+    write_columns(given.out, made)
 
 
 if __name__ == "__main__":
