@@ -22,7 +22,7 @@ from bench.objects import DRIVER, HOST_KEY, ZONE_KEY, ZONES, made
 KINDS: Final = ("plain", "bound", "dynamic", "capacity", "local", "zonal", "mixed")
 
 
-def _node(number: int) -> dict[str, Any]:
+def node(number: int) -> dict[str, Any]:
     name = f"node-{number:05d}"
     labels = {HOST_KEY: name, ZONE_KEY: ZONES[number % 10], "topology.kubernetes.io/region": "r1"}
     return {
@@ -32,13 +32,13 @@ def _node(number: int) -> dict[str, Any]:
     }
 
 
-def _csi_node(number: int) -> dict[str, Any]:
+def csi_node(number: int) -> dict[str, Any]:
     name = f"node-{number:05d}"
     driver = {"name": DRIVER, "nodeID": name, "topologyKeys": [ZONE_KEY], "allocatable": {"count": 39}}
     return {"kind": "CSINode", "metadata": {"name": name}, "spec": {"drivers": [driver]}}
 
 
-def _class(kind: str) -> dict[str, Any]:
+def storage_class(kind: str) -> dict[str, Any]:
     provisioner = "kubernetes.io/no-provisioner" if kind in ("local", "zonal") else DRIVER
     sc: dict[str, Any] = {
         "kind": "StorageClass",
@@ -51,7 +51,17 @@ def _class(kind: str) -> dict[str, Any]:
     return sc
 
 
-def _volume(number: int, key: str, value: str, *, claim: str | None = None) -> dict[str, Any]:
+def capacity(number: int) -> dict[str, Any]:
+    return {
+        "kind": "CSIStorageCapacity",
+        "metadata": {"name": f"c{number}", "namespace": "default"},
+        "storageClassName": "sc",
+        "capacity": f"{50 + number % 50}Gi",
+        "nodeTopology": {"matchLabels": {HOST_KEY: f"node-{number:05d}"}},
+    }
+
+
+def volume(number: int, key: str, value: str, *, claim: str | None = None) -> dict[str, Any]:
     term = {"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}
     spec: dict[str, Any] = {
         "capacity": {"storage": f"{10 + number % 7}Gi"},
@@ -66,7 +76,7 @@ def _volume(number: int, key: str, value: str, *, claim: str | None = None) -> d
     return {"kind": "PersistentVolume", "metadata": {"name": f"pv-{number:06d}", "uid": f"v{number}"}, "spec": spec, "status": status}
 
 
-def _claim(number: int, *, volume: str | None) -> dict[str, Any]:
+def claim(number: int, *, volume: str | None) -> dict[str, Any]:
     name = f"c{number}"
     metadata: dict[str, Any] = {"name": name, "namespace": "default", "uid": f"u-{name}"}
     spec: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "storageClassName": "sc", "resources": {"requests": {"storage": "10Gi"}}}
@@ -76,7 +86,7 @@ def _claim(number: int, *, volume: str | None) -> dict[str, Any]:
     return {"kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec, "status": {"phase": "Bound" if volume else "Pending"}}
 
 
-def _pod(number: int, *, claim: bool) -> dict[str, Any]:
+def pod(number: int, *, claim: bool) -> dict[str, Any]:
     resources = {"requests": {"cpu": "500m", "memory": "512Mi"}}
     spec: dict[str, Any] = {"containers": [{"name": "c", "image": "x", "resources": resources}]}
     if claim:
@@ -94,33 +104,23 @@ def objects(kind: str, nodes: int, pods: int) -> Iterator[Any]:
         yield from mixed.objects(nodes, pods)
         return
     for number in range(nodes):
-        yield made(_node(number))
-        yield made(_csi_node(number))
+        yield made(node(number))
+        yield made(csi_node(number))
     yield made({"kind": "Namespace", "metadata": {"name": "default"}})
-    yield made(_class(kind))
+    yield made(storage_class(kind))
     if kind == "capacity":
         yield made({"kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {"storageCapacity": True}})
         for number in range(nodes):
-            segment = {"matchLabels": {HOST_KEY: f"node-{number:05d}"}}
-            metadata = {"name": f"c{number}", "namespace": "default"}
-            yield made(
-                {
-                    "kind": "CSIStorageCapacity",
-                    "metadata": metadata,
-                    "storageClassName": "sc",
-                    "capacity": f"{50 + number % 50}Gi",
-                    "nodeTopology": segment,
-                }
-            )
+            yield made(capacity(number))
     if kind == "local":
         for number in range(max(nodes, pods + pods // 4)):
-            yield made(_volume(number, HOST_KEY, f"node-{number % nodes:05d}"))
+            yield made(volume(number, HOST_KEY, f"node-{number % nodes:05d}"))
     if kind == "zonal":
         for number in range(pods + pods // 4):
-            yield made(_volume(number, ZONE_KEY, ZONES[number % 10]))
+            yield made(volume(number, ZONE_KEY, ZONES[number % 10]))
     for number in range(pods):
         if kind == "bound":
-            yield made(_volume(number, ZONE_KEY, ZONES[number % 10], claim=f"c{number}"))
+            yield made(volume(number, ZONE_KEY, ZONES[number % 10], claim=f"c{number}"))
         if kind != "plain":
-            yield made(_claim(number, volume=f"pv-{number:06d}" if kind == "bound" else None))
-        yield made(_pod(number, claim=kind != "plain"))
+            yield made(claim(number, volume=f"pv-{number:06d}" if kind == "bound" else None))
+        yield made(pod(number, claim=kind != "plain"))

@@ -10,12 +10,6 @@ namespace {
 
 using namespace pybind11::literals;
 
-/// Pods compiled for one engine.
-struct HeldBatch {
-  HolderPtr holder;
-  std::shared_ptr<PodBatch> batch;
-};
-
 /// What came of a batch, and the node names of that time.
 struct HeldOutcome {
   HolderPtr holder;

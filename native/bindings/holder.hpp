@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "volsched/batch.hpp"
 #include "volsched/engine.hpp"
 
 namespace volsched::bindings {
@@ -55,6 +56,12 @@ struct HeldAssumption {
   std::string node;
   PyPlan plan;
   bool is_forgotten = false;
+};
+
+/// Pods compiled for one engine.
+struct HeldBatch {
+  HolderPtr holder;
+  std::shared_ptr<PodBatch> batch;
 };
 
 /// A trial with the engine and generation it belongs to. Guests of a node that is tried step by step stay here.
@@ -110,6 +117,7 @@ void bind_engine(py::module_& m);
 void bind_decision(py::module_& m);
 void bind_search(py::module_& m);
 void bind_batch(py::module_& m);
+void bind_tables(py::module_& m);
 void bind_trial(py::module_& m);
 
 }  // namespace volsched::bindings

@@ -25,6 +25,7 @@ PYBIND11_MODULE(_core, m) {
   bind_trial(m);
   bind_search(m);
   bind_batch(m);
+  bind_tables(m);
 }
 
 }  // namespace volsched::bindings

@@ -26,7 +26,7 @@ void AttachTable::set_driver(DriverId id, bool tracks_capacity, bool must_be_ins
 
 void AttachTable::resize(std::size_t rows) {
   rows_ = rows;
-  uses_.resize(rows);
+  uses_.grow_to(rows);
   for (Driver& driver : drivers_) {
     driver.installed.resize(rows);
     driver.count.resize(rows, 0);
@@ -68,7 +68,7 @@ void AttachTable::add_link(NodeId row, VolumeKey key) {
   } else {
     free_link_ = links_[at].next;
   }
-  links_[at] = {row, heads_.find(pack(key.driver, key.handle))};
+  links_.edit(at) = {row, heads_.find(pack(key.driver, key.handle))};
   heads_.set(pack(key.driver, key.handle), at);
 }
 
@@ -82,18 +82,18 @@ void AttachTable::remove_link(NodeId row, VolumeKey key) {
   }
   const std::uint32_t next = links_[at].next;
   if (before != FlatMap::kMissing) {
-    links_[before].next = next;
+    links_.edit(before).next = next;
   } else if (next != FlatMap::kMissing) {
     heads_.set(packed, next);
   } else {
     heads_.erase(packed);
   }
-  links_[at] = {NodeId(), free_link_};
+  links_.edit(at) = {NodeId(), free_link_};
   free_link_ = at;
 }
 
 void AttachTable::change(NodeId row, VolumeKey key, int pods, int attachments) {
-  auto& uses = uses_[row.index()];
+  auto& uses = uses_.edit(row.index());
   auto at = std::lower_bound(uses.begin(), uses.end(), key,
                              [](const Use& use, const VolumeKey& wanted) { return use.key < wanted; });
   const bool is_new = at == uses.end() || at->key != key;
@@ -121,11 +121,11 @@ void AttachTable::clear(NodeId row) {
     --driver.count[row.index()];
     count_changed(row, driver);
   }
-  uses_[row.index()].clear();
+  if (!uses_[row.index()].empty()) uses_.edit(row.index()).clear();
 }
 
 std::size_t AttachTable::bytes() const {
-  std::size_t total = uses_.capacity() * sizeof(std::vector<Use>) + heads_.bytes() + links_.capacity() * sizeof(Link);
+  std::size_t total = uses_.bytes() + heads_.bytes() + links_.bytes();
   for (const auto& uses : uses_) total += uses.capacity() * sizeof(Use);
   for (const Driver& driver : drivers_)
     total += driver.count.capacity() * 8 + driver.installed.bytes() * (1 + driver.full.size());

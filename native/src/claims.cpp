@@ -13,24 +13,46 @@ ClaimId ClaimTable::slot(StringId space, StringId name) {
   Claim& made = claims_.emplace_back();
   made.space = space;
   made.name = name;
-  use_counts_.push_back(0);
-  users_.emplace_back();
+  uses_.emplace_back();
   by_name_.set(pack(space, name), id.value());
   return id;
 }
 
+void ClaimTable::add_user(ClaimId id, PodId pod) {
+  Use& use = uses_.edit(id.index());
+  if (use.is_shared) {
+    more_users_.at(id.value()).push_back(pod);
+  } else if (use.user.valid()) {
+    more_users_[id.value()] = {use.user, pod};
+    use.user = {};
+    use.is_shared = true;
+  } else {
+    use.user = pod;
+  }
+}
+
 void ClaimTable::remove_user(ClaimId id, PodId pod) {
-  auto& users = users_[id.index()];
-  const auto at = std::find(users.begin(), users.end(), pod);
-  if (at == users.end()) throw Error("a claim is released by a pod that does not use it");
-  *at = users.back();
+  const std::span<const PodId> known = users(id);
+  if (std::find(known.begin(), known.end(), pod) == known.end())
+    throw Error("a claim is released by a pod that does not use it");
+  Use& use = uses_.edit(id.index());
+  if (!use.is_shared) {
+    use.user = {};
+    return;
+  }
+  const auto entry = more_users_.find(id.value());
+  auto& users = entry->second;
+  *std::find(users.begin(), users.end(), pod) = users.back();
   users.pop_back();
+  if (users.size() > 1) return;
+  use.user = users.front();
+  use.is_shared = false;
+  more_users_.erase(entry);
 }
 
 std::size_t ClaimTable::bytes() const {
-  std::size_t total = claims_.capacity() * sizeof(Claim) + use_counts_.capacity() * 4 +
-                      users_.capacity() * sizeof(std::vector<PodId>) + by_name_.bytes();
-  for (const auto& users : users_) total += users.capacity() * sizeof(PodId);
+  std::size_t total = claims_.bytes() + uses_.bytes() + by_name_.bytes();
+  for (const auto& [claim, users] : more_users_) total += 64 + users.capacity() * sizeof(PodId);
   return total;
 }
 

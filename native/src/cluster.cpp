@@ -78,14 +78,14 @@ NodeId Cluster::node_slot(StringId name) {
     labels.assign(row, {}, size);
     taints.assign(row, {}, size);
   }
-  nodes_[row.index()].name = name;
+  nodes_.edit(row.index()).name = name;
   node_ids_.set(name.value(), row.value());
   ++node_generation_;
   return row;
 }
 
 void Cluster::release_if_unused(NodeId row) {
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   if (node.exists || node.has_csi_node || !node.pods.empty() || !node.attachments.empty()) return;
   node_ids_.erase(node.name.value());
   attach.clear(row);
@@ -157,7 +157,7 @@ void Cluster::put_node(std::string_view bytes) {
   const StringId zone = zone_of(read);
   read.push_back({labels.name_key(), name});
   sort_labels(read);
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   if (!node.exists) {
     node.exists = true;
     ++node_count_;
@@ -179,7 +179,7 @@ void Cluster::put_node(std::string_view bytes) {
 void Cluster::remove_node(std::string_view name) {
   const NodeId row = find_node(name);
   if (!row.valid() || !nodes_[row.index()].exists) return;
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   for (const PodId pod : node.pods) count_uses(pods_[pod.index()], -1);
   order.remove(row, node.name);
   set_labels(row, {});
@@ -217,7 +217,7 @@ void Cluster::put_csi_node(std::string_view bytes) {
   reader.finish();
 
   const NodeId row = node_slot(name);
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   for (const DriverId driver : node.csi_drivers) attach.set_installed(row, driver, false, AttachTable::kNoLimit);
   node.csi_drivers.clear();
   for (const Installed& entry : installed) {
@@ -234,7 +234,7 @@ void Cluster::put_csi_node(std::string_view bytes) {
 void Cluster::remove_csi_node(std::string_view name) {
   const NodeId row = find_node(name);
   if (!row.valid() || !nodes_[row.index()].has_csi_node) return;
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   for (const DriverId driver : node.csi_drivers) attach.set_installed(row, driver, false, AttachTable::kNoLimit);
   node.csi_drivers.clear();
   node.migrated_plugins.clear();
@@ -283,9 +283,9 @@ void Cluster::put_attachment(std::string_view bytes) {
   const NodeId row = node_slot(node_name);
   const VolumeId volume = volumes.slot(volume_name);
   attachments_[at] = {name, row, attach.driver(attacher), volume, true};
-  nodes_[row.index()].attachments.push_back(at);
-  if (attachments_of_volume_.size() <= volume.index()) attachments_of_volume_.resize(volume.index() + 1);
-  attachments_of_volume_[volume.index()].push_back(at);
+  nodes_.edit(row.index()).attachments.push_back(at);
+  attachments_of_volume_.grow_to(volume.index() + 1);
+  attachments_of_volume_.edit(volume.index()).push_back(at);
   stale_attachments(row);
 }
 
@@ -295,8 +295,8 @@ void Cluster::remove_attachment(std::string_view name) {
   if (at == FlatMap::kMissing || !attachments_[at].exists) return;
   const Attachment old = attachments_[at];
   attachments_[at].exists = false;
-  std::erase(nodes_[old.row.index()].attachments, at);
-  std::erase(attachments_of_volume_[old.volume.index()], at);
+  std::erase(nodes_.edit(old.row.index()).attachments, at);
+  std::erase(attachments_of_volume_.edit(old.volume.index()), at);
   stale_attachments(old.row);
   release_if_unused(old.row);
   bump();
@@ -306,9 +306,8 @@ void Cluster::remove_attachment(std::string_view name) {
 // -----------------------------------------------------------------------------------------------------------------------
 
 void Cluster::stale_attachments(NodeId row) {
-  NodeRow& node = nodes_[row.index()];
-  if (node.is_attach_stale) return;
-  node.is_attach_stale = true;
+  if (nodes_[row.index()].is_attach_stale) return;
+  nodes_.edit(row.index()).is_attach_stale = true;
   stale_rows_.push_back(row);
 }
 
@@ -402,7 +401,7 @@ std::vector<VolumeKey> Cluster::attachments_of(NodeId row) const {
 
 void Cluster::refresh_attachments() {
   for (const NodeId row : stale_rows_) {
-    NodeRow& node = nodes_[row.index()];
+    NodeRow& node = nodes_.edit(row.index());
     node.is_attach_stale = false;
     node.attach_error = StringId();
     attach.clear(row);

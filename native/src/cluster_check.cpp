@@ -59,9 +59,9 @@ std::string Cluster::validate() {
 }
 
 std::vector<std::pair<std::string, std::size_t>> Cluster::bytes() const {
-  std::size_t pods = pods_.capacity() * sizeof(PodRow) + pod_ids_.bytes();
+  std::size_t pods = pods_.bytes() + pod_ids_.bytes();
   for (const PodRow& pod : pods_) pods += pod.instance.claims.capacity() * sizeof(ClaimUse);
-  std::size_t node_rows = nodes_.capacity() * sizeof(NodeRow) + node_ids_.bytes();
+  std::size_t node_rows = nodes_.bytes() + node_ids_.bytes();
   for (const NodeRow& node : nodes_)
     node_rows += node.pods.capacity() * sizeof(PodId) + node.csi_drivers.capacity() * sizeof(DriverId);
   return {{"text", strings.bytes()},        {"labels", labels.bytes() + label_sets.bytes()},

@@ -208,7 +208,7 @@ class ClusterDigest {
   void claim(ClaimId id) {
     const Claim& claim = cluster_.claims.at(id);
     const VolumeId reserved = cluster_.volumes.first_of_claim(id);
-    const auto& users = cluster_.claims.users(id);
+    const std::span<const PodId> users = cluster_.claims.users(id);
     if (!claim.exists && cluster_.claims.use_count(id) == 0 && users.empty() && !reserved.valid()) return;
     std::string line = "claim " + cluster_.claim_key(id) + " used " + std::to_string(cluster_.claims.use_count(id));
     Parts names;

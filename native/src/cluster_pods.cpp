@@ -155,10 +155,10 @@ void Cluster::count_uses(const PodRow& pod, std::int32_t sign) {
 }
 
 void Cluster::place(PodId id, NodeId row) {
-  PodRow& pod = pods_[id.index()];
+  PodRow& pod = pods_.edit(id.index());
   pod.row = row;
   pod.exists = true;
-  NodeRow& node = nodes_[row.index()];
+  NodeRow& node = nodes_.edit(row.index());
   node.pods.push_back(id);
   resources.add(row, pod.used());
   images.touch(row);
@@ -174,8 +174,8 @@ void Cluster::place(PodId id, NodeId row) {
 
 void Cluster::displace(PodId id) {
   detach_pod(id);
-  PodRow& pod = pods_[id.index()];
-  NodeRow& node = nodes_[pod.row.index()];
+  PodRow& pod = pods_.edit(id.index());
+  NodeRow& node = nodes_.edit(pod.row.index());
   if (node.exists) count_uses(pod, -1);
   kinds.count(pod.kind, pod.row, -1);
   for (const ClaimUse& use : pod.instance.claims) claims.remove_user(use.claim, id);
@@ -216,7 +216,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
   bump();
   const PodId known = find_pod(read.space, read.name);
   if (known.valid()) {
-    PodRow& pod = pods_[known.index()];
+    PodRow& pod = pods_.edit(known.index());
     const bool is_same_use = pod.program == compiled && (usage ? *usage : compiled->usage) == pod.used() &&
                              pod.instance.claims == read.claims && pod.instance.uid == read.uid &&
                              nodes_[pod.row.index()].name == read.node;
@@ -233,7 +233,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
       pod.instance.owner = read.owner;
       pod.instance.node = read.node;
       pod.assumption = 0;
-      NodeRow& node = nodes_[pod.row.index()];  // as upstream, which takes a changed pod out and puts it back
+      NodeRow& node = nodes_.edit(pod.row.index());  // as upstream, which takes a changed pod out and puts it back
       std::swap(*std::find(node.pods.begin(), node.pods.end(), known), node.pods.back());
       if (node.attach_error.valid()) stale_attachments(pod.row);
       images.touch(pod.row);
@@ -251,7 +251,7 @@ void Cluster::put_pod(std::string_view content, std::string_view instance_row, s
     free_pods_.pop_back();
   }
   const NodeId row = node_slot(read.node);
-  pods_[id.index()] = std::move(given);
+  pods_.edit(id.index()) = std::move(given);
   place(id, row);
 }
 
@@ -303,7 +303,7 @@ AssumedState Cluster::assume(const ProgramPtr& compiled, const PodInstance& assu
     id = free_pods_.back();
     free_pods_.pop_back();
   }
-  PodRow& pod = pods_[id.index()];
+  PodRow& pod = pods_.edit(id.index());
   pod.instance = assumed;
   pod.instance.node = node_name;
   pod.program = compiled;

@@ -182,10 +182,10 @@ void Cluster::put_claim(std::string_view bytes) {
                                  stored.storage_class == read.storage_class && stored.has_class == read.has_class &&
                                  stored.owner_uid == read.owner_uid;
   if (stored.volume != read.volume) {
-    if (stored.volume.valid()) std::erase(claims_of_volume_[stored.volume.index()], id);
+    if (stored.volume.valid()) std::erase(claims_of_volume_.edit(stored.volume.index()), id);
     if (read.volume.valid()) {
-      if (claims_of_volume_.size() <= read.volume.index()) claims_of_volume_.resize(read.volume.index() + 1);
-      claims_of_volume_[read.volume.index()].push_back(id);
+      claims_of_volume_.grow_to(read.volume.index() + 1);
+      claims_of_volume_.edit(read.volume.index()).push_back(id);
     }
   }
   stored = read;
@@ -207,7 +207,7 @@ void Cluster::remove_claim(std::string_view space, std::string_view name) {
   if (!id.valid() || !claims.at(id).exists) return;
   assumed_claims_.erase(id.value());
   Claim& stored = claims.edit(id);
-  if (stored.volume.valid()) std::erase(claims_of_volume_[stored.volume.index()], id);
+  if (stored.volume.valid()) std::erase(claims_of_volume_.edit(stored.volume.index()), id);
   stored = Claim{};
   stored.space = space_id;
   stored.name = name_id;

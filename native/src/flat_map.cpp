@@ -20,11 +20,11 @@ void FlatMap::set(std::uint64_t key, std::uint32_t value) {
   if (used_ * 8 >= slots_.size() * 7) grow();
   for (std::size_t at = home(key);; at = (at + 1) & (slots_.size() - 1)) {
     if (slots_[at].key == key) {
-      slots_[at].value = value;
+      slots_.edit(at).value = value;
       return;
     }
     if (slots_[at].key == ~0ULL) {
-      slots_[at] = {key, value};
+      slots_.edit(at) = {key, value};
       ++used_;
       return;
     }
@@ -45,23 +45,24 @@ bool FlatMap::erase(std::uint64_t key) {
     const std::size_t distance_home = (next - home(slots_[next].key)) & last;
     const std::size_t distance_gap = (next - gap) & last;
     if (distance_home >= distance_gap) {
-      slots_[gap] = slots_[next];
+      slots_.edit(gap) = Slot(slots_[next]);  // a copy first: the two may be of one chunk
       gap = next;
     }
   }
-  slots_[gap] = Slot{};
+  slots_.edit(gap) = Slot{};
   --used_;
   return true;
 }
 
 void FlatMap::grow() {
-  std::vector<Slot> old(slots_.empty() ? 16 : slots_.size() * 2);
-  old.swap(slots_);
+  SharedVector<Slot> old;
+  old.grow_to(slots_.empty() ? 16 : slots_.size() * 2);
+  std::swap(old, slots_);
   for (const Slot& slot : old) {
     if (slot.key == ~0ULL) continue;
     std::size_t at = home(slot.key);
     while (slots_[at].key != ~0ULL) at = (at + 1) & (slots_.size() - 1);
-    slots_[at] = slot;
+    slots_.edit(at) = slot;
   }
 }
 

@@ -16,7 +16,7 @@ std::uint64_t hash_groups(const std::vector<GroupId>& groups) {
 
 GroupSpace::GroupSpace() {
   profiles_.emplace_back();
-  by_groups_.emplace(hash_groups({}), 0);
+  by_groups_.add(hash_groups({}), 0);
 }
 
 bool GroupSpace::contains(ProfileId profile, GroupId group) const {
@@ -26,10 +26,8 @@ bool GroupSpace::contains(ProfileId profile, GroupId group) const {
 
 ProfileId GroupSpace::intern(std::vector<GroupId> groups) {
   const std::uint64_t hash = hash_groups(groups);
-  const auto [from, to] = by_groups_.equal_range(hash);
-  for (auto at = from; at != to; ++at) {
-    if (profiles_[at->second].groups == groups) return ProfileId(at->second);
-  }
+  const std::uint32_t known = by_groups_.find(hash, [&](std::uint32_t at) { return profiles_[at].groups == groups; });
+  if (known != HashIndex::kMissing) return ProfileId(known);
   ProfileId id(profiles_.size());
   if (free_.empty()) {
     profiles_.emplace_back();
@@ -38,41 +36,36 @@ ProfileId GroupSpace::intern(std::vector<GroupId> groups) {
     free_.pop_back();
   }
   for (const GroupId group : groups) {
-    GroupEntry& entry = of_group_[group.index()];
+    GroupEntry& entry = of_group_.edit(group.index());
     if (entry.profiles.size() >= entry.compact_at) {
       std::erase_if(entry.profiles, [&](ProfileId profile) { return !in_use(profile) || !contains(profile, group); });
       entry.compact_at = std::max<std::size_t>(16, entry.profiles.size() * 2);
     }
     entry.profiles.push_back(id);
   }
-  profiles_[id.index()] = {std::move(groups), {}, next_serial_++};
-  by_groups_.emplace(hash, id.value());
+  profiles_.edit(id.index()) = {std::move(groups), {}, next_serial_++};
+  by_groups_.add(hash, id.value());
   return id;
 }
 
 void GroupSpace::release(ProfileId profile) {
-  const auto [from, to] = by_groups_.equal_range(hash_groups(profiles_[profile.index()].groups));
-  for (auto at = from; at != to; ++at) {
-    if (at->second != profile.value()) continue;
-    by_groups_.erase(at);
-    break;
-  }
-  profiles_[profile.index()].groups.clear();
+  by_groups_.remove(hash_groups(profiles_[profile.index()].groups), profile.value());
+  profiles_.edit(profile.index()).groups.clear();
   free_.push_back(profile);
 }
 
 void GroupSpace::move(NodeId row, std::vector<GroupId> groups, std::size_t rows) {
   if (by_row_.size() < rows) {
-    by_row_.resize(rows, 0);
+    by_row_.grow_to(rows);
     log_.keep(rows);
   }
   const ProfileId old(by_row_[row.index()]);
   const ProfileId fresh = intern(std::move(groups));
   if (fresh == old) return;
-  if (fresh.index() != 0) profiles_[fresh.index()].nodes.insert(row, rows);
-  by_row_[row.index()] = fresh.value();
+  if (fresh.index() != 0) profiles_.edit(fresh.index()).nodes.insert(row, rows);
+  by_row_.edit(row.index()) = fresh.value();
   if (old.index() != 0) {
-    profiles_[old.index()].nodes.erase(row);
+    profiles_.edit(old.index()).nodes.erase(row);
     if (profiles_[old.index()].nodes.empty()) release(old);
   }
   log_.push(kMoved | row.value());
@@ -102,8 +95,7 @@ void GroupSpace::leave(GroupId group, NodeId row) {
 }
 
 std::size_t GroupSpace::bytes() const {
-  std::size_t total = profiles_.capacity() * sizeof(Profile) + of_group_.capacity() * sizeof(GroupEntry) +
-                      by_row_.capacity() * 4 + by_groups_.size() * 48;
+  std::size_t total = profiles_.bytes() + of_group_.bytes() + by_row_.bytes() + by_groups_.bytes();
   for (const Profile& profile : profiles_) total += profile.groups.capacity() * sizeof(GroupId) + profile.nodes.bytes();
   for (const GroupEntry& entry : of_group_) total += entry.profiles.capacity() * sizeof(ProfileId);
   return total;

@@ -40,18 +40,16 @@ LabelSets::LabelSets() {
 
 LabelSetId LabelSets::intern(const Labels& labels) {
   const std::uint64_t hash = hash_labels(labels);
-  const auto [from, to] = by_hash_.equal_range(hash);
-  for (auto at = from; at != to; ++at) {
-    if (sets_[at->second] == labels) return LabelSetId(at->second);
-  }
+  const std::uint32_t known = by_hash_.find(hash, [&](std::uint32_t at) { return sets_[at] == labels; });
+  if (known != HashIndex::kMissing) return LabelSetId(known);
   const LabelSetId id(sets_.size());
   sets_.push_back(labels);
-  by_hash_.emplace(hash, id.value());
+  by_hash_.add(hash, id.value());
   return id;
 }
 
 std::size_t LabelSets::bytes() const {
-  std::size_t total = sets_.capacity() * sizeof(Labels) + by_hash_.size() * 48;
+  std::size_t total = sets_.bytes() + by_hash_.bytes();
   for (const Labels& labels : sets_) total += labels.capacity() * sizeof(Label);
   return total;
 }
@@ -88,28 +86,29 @@ const std::vector<PairId>& LabelIndex::values_of(StringId key) const {
 }
 
 void LabelIndex::assign(NodeId row, Labels labels, std::size_t rows) {
-  if (by_row_.size() < rows) by_row_.resize(rows);
+  by_row_.grow_to(rows);
   if (live_.size() < rows) live_.resize(rows);
-  Labels& old = by_row_[row.index()];
+  const Labels& old = of(row);
   for (const Label& label : old) {
     if (std::binary_search(labels.begin(), labels.end(), label)) continue;
-    pairs_[find_pair(label).index()].nodes.erase(row);
+    pairs_.edit(find_pair(label).index()).nodes.erase(row);
     if (!label_value(labels, label.key).valid()) key_entry(label.key).nodes.erase(row);
   }
   for (const Label& label : labels) {
     if (std::binary_search(old.begin(), old.end(), label)) continue;
-    pairs_[pair(label).index()].nodes.insert(row, rows);
+    const PairId id = pair(label);
+    pairs_.edit(id.index()).nodes.insert(row, rows);
     key_entry(label.key).nodes.insert(row, rows);
   }
   live_.assign(row, !labels.empty());
   ++version_;
   labels.shrink_to_fit();
-  old = std::move(labels);
+  by_row_.edit(row.index()) = std::move(labels);
 }
 
 std::size_t LabelIndex::bytes() const {
-  std::size_t total = by_row_.capacity() * sizeof(Labels) + pairs_.capacity() * sizeof(Pair) +
-                      keys_.capacity() * sizeof(Key) + pair_ids_.bytes() + key_ids_.bytes() + live_.bytes();
+  std::size_t total = by_row_.bytes() + pairs_.bytes() + keys_.capacity() * sizeof(Key) + pair_ids_.bytes() +
+                      key_ids_.bytes() + live_.bytes();
   for (const Labels& labels : by_row_) total += labels.capacity() * sizeof(Label);
   for (const Pair& pair : pairs_) total += pair.nodes.bytes();
   for (const Key& key : keys_) total += key.nodes.bytes() + key.values.capacity() * sizeof(PairId);

@@ -15,9 +15,9 @@ TaintId TaintTable::intern(const Taint& taint) {
 }
 
 void TaintTable::assign(NodeId row, std::vector<TaintId> taints, std::size_t rows) {
-  if (by_row_.size() < rows) by_row_.resize(rows);
-  auto& old = by_row_[row.index()];
-  if (old == taints) return;
+  by_row_.grow_to(rows);
+  if (by_row_[row.index()] == taints) return;
+  auto& old = by_row_.edit(row.index());
   for (const TaintId id : old) taints_[id.index()].nodes.erase(row);
   for (const TaintId id : taints) taints_[id.index()].nodes.insert(row, rows);
   old = std::move(taints);
@@ -25,8 +25,8 @@ void TaintTable::assign(NodeId row, std::vector<TaintId> taints, std::size_t row
 }
 
 void ImageTable::assign(NodeId row, const std::vector<Listed>& images) {
-  if (by_row_.size() <= row.index()) by_row_.resize(row.index() + 1);
-  auto& own = by_row_[row.index()];
+  by_row_.grow_to(row.index() + 1);
+  auto& own = by_row_.edit(row.index());
   for (const Held& held : own) --images_[held.image.index()].count;
   own.clear();
   for (const Listed& listed : images) {
@@ -57,8 +57,8 @@ void ImageTable::touch(NodeId row) {
 void ImageTable::capture() {
   for (const NodeId row : touched_) {
     is_touched_[row.index()] = 0;
-    if (row.index() >= by_row_.size()) continue;
-    for (Held& held : by_row_[row.index()]) held.captured_count = images_[held.image.index()].count;
+    if (row.index() >= by_row_.size() || by_row_[row.index()].empty()) continue;
+    for (Held& held : by_row_.edit(row.index())) held.captured_count = images_[held.image.index()].count;
   }
   touched_.clear();
 }
@@ -72,8 +72,8 @@ const ImageTable::Held* ImageTable::held(NodeId row, ImageId id) const {
 }
 
 void DeclarationTable::assign(NodeId row, std::vector<StringId> names, std::size_t rows) {
-  if (by_row_.size() < rows) by_row_.resize(rows);
-  auto& old = by_row_[row.index()];
+  by_row_.grow_to(rows);
+  auto& old = by_row_.edit(row.index());
   for (const StringId name : old) nodes_[ids_.find(name.value())].erase(row);
   for (const StringId name : names) {
     std::uint32_t id = ids_.find(name.value());

@@ -6,23 +6,19 @@ namespace volsched {
 
 namespace {
 
-void append(std::string& content, std::uint64_t word) {
-  content.append(reinterpret_cast<const char*>(&word), sizeof word);
-}
-
-std::string content_of(const NodeSelector& selector) {
-  std::string content;
-  append(content, selector.terms.size());
+std::uint64_t hash_selector(const NodeSelector& selector) {
+  std::uint64_t hash = selector.terms.size();
+  const auto take = [&](std::uint64_t word) { hash = mix64(hash ^ word) + 0x9e3779b97f4a7c15ULL; };
   for (const Term& term : selector.terms) {
-    append(content, term.size());
+    take(term.size());
     for (const Requirement& requirement : term) {
-      append(content, pack(requirement.key, StringId(static_cast<std::uint32_t>(requirement.op))));
-      append(content, static_cast<std::uint64_t>(requirement.bound));
-      append(content, requirement.values.size());
-      for (const StringId value : requirement.values) append(content, value.value());
+      take(pack(requirement.key, StringId(static_cast<std::uint32_t>(requirement.op))));
+      take(static_cast<std::uint64_t>(requirement.bound));
+      take(requirement.values.size());
+      for (const StringId value : requirement.values) take(value.value());
     }
   }
-  return content;
+  return mix64(hash);
 }
 
 /// The In requirement with the fewest values, nullptr when the term has none.
@@ -46,9 +42,10 @@ bool SelectorIndex::holds(const NodeSelector& selector, NodeId row, const LabelI
 
 SelectorId SelectorIndex::intern(NodeSelector selector, LabelIndex& labels, const StringPool& strings) {
   selector.canonicalize();
-  const auto [known, is_new] =
-      by_content_.try_emplace(content_of(selector), static_cast<std::uint32_t>(entries_.size()));
-  if (!is_new) return SelectorId(known->second);
+  const std::uint64_t hash = hash_selector(selector);
+  const std::uint32_t known =
+      by_content_.find(hash, [&](std::uint32_t at) { return entries_[at].selector == selector; });
+  if (known != HashIndex::kMissing) return SelectorId(known);
 
   const SelectorId id(entries_.size());
   Entry entry;
@@ -67,20 +64,19 @@ SelectorId SelectorIndex::intern(NodeSelector selector, LabelIndex& labels, cons
     for (const StringId value : anchor->values) {
       const PairId pair = labels.pair({anchor->key, value});
       labels.with_pair(pair).for_each(take);
-      if (anchored_.size() <= pair.index()) anchored_.resize(pair.index() + 1);
-      auto& waiting = anchored_[pair.index()];
+      anchored_.grow_to(pair.index() + 1);
+      auto& waiting = anchored_.edit(pair.index());
       if (waiting.empty() || waiting.back() != id) waiting.push_back(id);
     }
   }
   if (is_unanchored) unanchored_.push_back(id);
   entry.selector = std::move(selector);
   entries_.push_back(std::move(entry));
+  by_content_.add(hash, id.value());
   return id;
 }
 
 void SelectorIndex::consider(SelectorId id) {
-  if (entries_[id.index()].stamp == stamp_) return;
-  entries_[id.index()].stamp = stamp_;
   candidates_.push_back(id);
 }
 
@@ -93,7 +89,6 @@ void SelectorIndex::consider_anchored(const Labels& of, const LabelIndex& labels
 }
 
 void SelectorIndex::begin_update(const Labels& old_labels, const LabelIndex& labels) {
-  ++stamp_;
   candidates_.clear();
   consider_anchored(old_labels, labels);
 }
@@ -102,12 +97,14 @@ const std::vector<SelectorChange>& SelectorIndex::finish_update(NodeId row, cons
                                                                 const StringPool& strings, std::size_t rows) {
   consider_anchored(labels.of(row), labels);
   for (const SelectorId id : unanchored_) consider(id);
+  // each once, in the order of the first mention: what follows the changes goes by it
   changes_.clear();
   for (const SelectorId id : candidates_) {
-    Entry& entry = entries_[id.index()];
-    const bool matches_now = holds(entry.selector, row, labels, strings);
-    const bool changed = matches_now ? entry.nodes.insert(row, rows) : entry.nodes.erase(row);
-    if (!changed) continue;
+    const Entry& known = entries_[id.index()];
+    const bool matches_now = holds(known.selector, row, labels, strings);
+    if (matches_now == known.nodes.contains(row)) continue;
+    Entry& entry = entries_.edit(id.index());
+    matches_now ? entry.nodes.insert(row, rows) : entry.nodes.erase(row);
     ++entry.version;
     changes_.push_back({id, row, matches_now});
   }
@@ -115,7 +112,7 @@ const std::vector<SelectorChange>& SelectorIndex::finish_update(NodeId row, cons
 }
 
 std::size_t SelectorIndex::bytes() const {
-  std::size_t total = entries_.capacity() * sizeof(Entry) + anchored_.capacity() * sizeof(std::vector<SelectorId>);
+  std::size_t total = entries_.bytes() + anchored_.bytes() + by_content_.bytes();
   for (const Entry& entry : entries_) {
     total += entry.nodes.bytes() + entry.selector.terms.capacity() * sizeof(Term);
     for (const Term& term : entry.selector.terms) {
@@ -123,7 +120,6 @@ std::size_t SelectorIndex::bytes() const {
         total += sizeof(Requirement) + requirement.values.capacity() * sizeof(StringId);
     }
   }
-  for (const auto& [content, id] : by_content_) total += content.capacity() + 64;
   for (const auto& waiting : anchored_) total += waiting.capacity() * sizeof(SelectorId);
   return total;
 }

@@ -50,8 +50,8 @@ GroupId VolumeIndex::group_of(ClassId storage_class, SelectorId affinity, const 
   const GroupId group = entry.space.add(selectors.nodes(affinity), rows);
   entry.groups.push_back({affinity, {}});
   entry.by_selector.set(affinity.value(), group.value());
-  if (watches_.size() <= affinity.index()) watches_.resize(affinity.index() + 1);
-  watches_[affinity.index()].push_back({storage_class, group});
+  watches_.grow_to(affinity.index() + 1);
+  watches_.edit(affinity.index()).push_back({storage_class, group});
   return group;
 }
 
@@ -71,7 +71,7 @@ void VolumeIndex::list(VolumeId id, const StringPool& strings) {
   const Volume& volume = at(id);
   if (!is_unreserved(volume)) return;
   ClassVolumes& entry = class_entry(volume.storage_class);
-  auto& runs = entry.groups[volume.group.index()].runs;
+  auto& runs = entry.groups.edit(volume.group.index()).runs;
   auto run = std::find_if(runs.begin(), runs.end(), [&](const Run& candidate) {
     return candidate.volume_mode == volume.volume_mode && candidate.attributes_class == volume.attributes_class &&
            candidate.access_modes == volume.access_modes;
@@ -87,7 +87,7 @@ void VolumeIndex::unlist(VolumeId id, const StringPool& strings) {
   const Volume& volume = at(id);
   if (!is_unreserved(volume)) return;
   ClassVolumes& entry = class_entry(volume.storage_class);
-  for (Run& run : entry.groups[volume.group.index()].runs) {
+  for (Run& run : entry.groups.edit(volume.group.index()).runs) {
     if (run.volume_mode != volume.volume_mode || run.attributes_class != volume.attributes_class ||
         run.access_modes != volume.access_modes)
       continue;
@@ -97,24 +97,31 @@ void VolumeIndex::unlist(VolumeId id, const StringPool& strings) {
   entry.space.touch(volume.group);
 }
 
+VolumeId& VolumeIndex::next_link(ClaimId claim, VolumeId before) {
+  return before.valid() ? volumes_.edit(before.index()).next_of_claim : first_of_claim_.edit(claim.index());
+}
+
 void VolumeIndex::link(VolumeId id, const StringPool& strings) {
-  Volume& volume = volumes_[id.index()];
+  const Volume volume = at(id);
   if (!volume.exists || !volume.claim.valid()) return;
-  if (first_of_claim_.size() <= volume.claim.index()) first_of_claim_.resize(volume.claim.index() + 1);
-  VolumeId* at_link = &first_of_claim_[volume.claim.index()];
-  while (at_link->valid() && strings.view(at(*at_link).name) < strings.view(volume.name))
-    at_link = &volumes_[at_link->index()].next_of_claim;
-  volume.next_of_claim = *at_link;
-  *at_link = id;
+  first_of_claim_.grow_to(volume.claim.index() + 1);
+  VolumeId before;
+  VolumeId after = first_of_claim(volume.claim);
+  while (after.valid() && strings.view(at(after).name) < strings.view(volume.name)) {
+    before = after;
+    after = at(after).next_of_claim;
+  }
+  volumes_.edit(id.index()).next_of_claim = after;
+  next_link(volume.claim, before) = id;
 }
 
 void VolumeIndex::unlink(VolumeId id) {
-  Volume& volume = volumes_[id.index()];
+  const Volume volume = at(id);
   if (!volume.exists || !volume.claim.valid()) return;
-  VolumeId* at_link = &first_of_claim_[volume.claim.index()];
-  while (*at_link != id) at_link = &volumes_[at_link->index()].next_of_claim;
-  *at_link = volume.next_of_claim;
-  volume.next_of_claim = {};
+  VolumeId before;
+  for (VolumeId other = first_of_claim(volume.claim); other != id; other = at(other).next_of_claim) before = other;
+  next_link(volume.claim, before) = volume.next_of_claim;
+  volumes_.edit(id.index()).next_of_claim = {};
 }
 
 void VolumeIndex::put(VolumeId id, const Volume& volume, const SelectorIndex& selectors, const StringPool& strings,
@@ -122,8 +129,8 @@ void VolumeIndex::put(VolumeId id, const Volume& volume, const SelectorIndex& se
   unlist(id, strings);
   unlink(id);
   const StringId name = at(id).name;
-  volumes_[id.index()] = volume;
-  Volume& stored = volumes_[id.index()];
+  Volume& stored = volumes_.edit(id.index());
+  stored = volume;
   stored.name = name;
   stored.exists = true;
   stored.next_of_claim = {};
@@ -136,15 +143,17 @@ void VolumeIndex::erase(VolumeId id, const StringPool& strings) {
   unlist(id, strings);
   unlink(id);
   const StringId name = at(id).name;
-  volumes_[id.index()] = Volume{};
-  volumes_[id.index()].name = name;
+  Volume& left = volumes_.edit(id.index());
+  left = Volume{};
+  left.name = name;
 }
 
 void VolumeIndex::reserve(VolumeId id, ClaimId claim, StringId claim_uid, const StringPool& strings) {
   unlist(id, strings);
   unlink(id);
-  volumes_[id.index()].claim = claim;
-  volumes_[id.index()].claim_uid = claim_uid;
+  Volume& volume = volumes_.edit(id.index());
+  volume.claim = claim;
+  volume.claim_uid = claim_uid;
   link(id, strings);
   list(id, strings);
 }
@@ -213,12 +222,11 @@ std::size_t VolumeIndex::profile_count(ClassId storage_class) const {
 }
 
 std::size_t VolumeIndex::bytes() const {
-  std::size_t total = volumes_.capacity() * sizeof(Volume) + by_name_.bytes() +
-                      first_of_claim_.capacity() * sizeof(VolumeId) + shapes_.capacity() * sizeof(Shape) +
-                      watches_.capacity() * sizeof(std::vector<Watch>);
+  std::size_t total = volumes_.bytes() + by_name_.bytes() + first_of_claim_.bytes() +
+                      shapes_.capacity() * sizeof(Shape) + watches_.bytes();
   for (const auto& watches : watches_) total += watches.capacity() * sizeof(Watch);
   for (const ClassVolumes& entry : classes_) {
-    total += entry.space.bytes() + entry.groups.capacity() * sizeof(Group) + entry.by_selector.bytes();
+    total += entry.space.bytes() + entry.groups.bytes() + entry.by_selector.bytes();
     for (const Group& group : entry.groups) {
       total += group.runs.capacity() * sizeof(Run);
       for (const Run& run : group.runs) total += run.volumes.bytes();

@@ -59,7 +59,7 @@ TEST_F(ClaimTableTest, UsersAreOneEntryAReference) {
   EXPECT_EQ(std::multiset<PodId>(table.users(claim).begin(), table.users(claim).end()),
             (std::multiset<PodId>{first, second}));
   table.remove_user(claim, first);
-  EXPECT_EQ(table.users(claim), std::vector<PodId>{second});
+  EXPECT_EQ(std::vector<PodId>(table.users(claim).begin(), table.users(claim).end()), std::vector<PodId>{second});
 }
 
 TEST_F(ClaimTableTest, ReleasingWhatIsNotUsedIsRefused) {

@@ -7,6 +7,7 @@
 #include "volsched/flat_map.hpp"
 #include "volsched/ids.hpp"
 #include "volsched/node_mask.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 
 namespace volsched {
@@ -111,9 +112,9 @@ class AttachTable {
 
   std::vector<Driver> drivers_;
   FlatMap driver_ids_;
-  std::vector<std::vector<Use>> uses_;  ///< by row, ascending by key
-  FlatMap heads_;                       ///< volume key -> first link
-  std::vector<Link> links_;
+  SharedVector<std::vector<Use>> uses_;  ///< by row, ascending by key
+  FlatMap heads_;                        ///< volume key -> first link
+  SharedVector<Link> links_;
   std::uint32_t free_link_ = FlatMap::kMissing;
   std::size_t rows_ = 0;
 };

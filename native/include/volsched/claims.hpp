@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "volsched/amount.hpp"
 #include "volsched/flat_map.hpp"
 #include "volsched/ids.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 
 namespace volsched {
@@ -47,24 +50,34 @@ class ClaimTable {
   ClaimId slot(StringId space, StringId name);
   [[nodiscard]] ClaimId find(StringId space, StringId name) const { return ClaimId(by_name_.find(pack(space, name))); }
   [[nodiscard]] const Claim& at(ClaimId id) const { return claims_[id.index()]; }
-  [[nodiscard]] Claim& edit(ClaimId id) { return claims_[id.index()]; }
+  [[nodiscard]] Claim& edit(ClaimId id) { return claims_.edit(id.index()); }
   [[nodiscard]] std::size_t size() const { return claims_.size(); }
 
   /// References by PVC volumes of pods on existing nodes: what ReadWriteOncePod goes by. Source:
   /// spec/scheduling.md 7.1, 12.2.
-  [[nodiscard]] std::int32_t use_count(ClaimId id) const { return use_counts_[id.index()]; }
-  void count_use(ClaimId id, std::int32_t change) { use_counts_[id.index()] += change; }
+  [[nodiscard]] std::int32_t use_count(ClaimId id) const { return uses_[id.index()].count; }
+  void count_use(ClaimId id, std::int32_t change) { uses_.edit(id.index()).count += change; }
 
   /// Pods on nodes that refer to the claim in any way, one entry a reference.
-  [[nodiscard]] const std::vector<PodId>& users(ClaimId id) const { return users_[id.index()]; }
-  void add_user(ClaimId id, PodId pod) { users_[id.index()].push_back(pod); }
+  [[nodiscard]] std::span<const PodId> users(ClaimId id) const {
+    const Use& use = uses_[id.index()];
+    if (!use.is_shared) return {&use.user, use.user.valid() ? std::size_t{1} : std::size_t{0}};
+    return more_users_.at(id.value());
+  }
+  void add_user(ClaimId id, PodId pod);
   void remove_user(ClaimId id, PodId pod);
   [[nodiscard]] std::size_t bytes() const;
 
  private:
-  std::vector<Claim> claims_;
-  std::vector<std::int32_t> use_counts_;
-  std::vector<std::vector<PodId>> users_;
+  /// Most claims have one user at most; those that have more have all of them in `more_users_`.
+  struct Use {
+    std::int32_t count = 0;
+    PodId user;
+    bool is_shared = false;
+  };
+  SharedVector<Claim> claims_;
+  SharedVector<Use> uses_;  ///< by claim
+  std::unordered_map<std::uint32_t, std::vector<PodId>> more_users_;
   FlatMap by_name_;
 };
 

@@ -19,6 +19,7 @@
 #include "volsched/program.hpp"
 #include "volsched/resources.hpp"
 #include "volsched/selectors.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 #include "volsched/volume_index.hpp"
 #include "volsched/workloads.hpp"
@@ -239,20 +240,20 @@ class Cluster {
   std::vector<CapacityId> read_pools(RowReader& reader);
   void bump() { ++generation_; }
 
-  std::vector<NodeRow> nodes_;
+  SharedVector<NodeRow> nodes_;
   FlatMap node_ids_;
   std::vector<NodeId> free_rows_;
   std::size_t node_count_ = 0;
   NodeMask unschedulable_;
   NodeMask with_csi_node_;
   DeclarationTable migrated_;
-  std::vector<PodRow> pods_;
+  SharedVector<PodRow> pods_;
   FlatMap pod_ids_;
   std::vector<PodId> free_pods_;
   std::vector<Attachment> attachments_;
   FlatMap attachment_ids_;
-  std::vector<std::vector<std::uint32_t>> attachments_of_volume_;  ///< by VolumeId
-  std::vector<std::vector<ClaimId>> claims_of_volume_;             ///< by VolumeId: claims whose spec.volumeName it is
+  SharedVector<std::vector<std::uint32_t>> attachments_of_volume_;  ///< by VolumeId
+  SharedVector<std::vector<ClaimId>> claims_of_volume_;             ///< by VolumeId: claims whose spec.volumeName it is
   std::vector<NodeId> stale_rows_;
   NodeMask attach_errors_;
   std::vector<StringId> access_modes_;

@@ -3,13 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
+
+#include "volsched/shared_vector.hpp"
 
 namespace volsched {
 
-/// 64-bit keys to 32-bit values, open addressing with linear probing. 16 bytes a slot, copied as plain memory.
-/// Invariant: at most 7/8 of the slots are used; a key is reachable from its home slot without a gap. The key ~0 is not
-/// allowed.
+/// 64-bit keys to 32-bit values, open addressing with linear probing. 16 bytes a slot, shared by copies until they are
+/// written to. Invariant: at most 7/8 of the slots are used; a key is reachable from its home slot without a gap. The
+/// key ~0 is not allowed.
 class FlatMap {
  public:
   static constexpr std::uint32_t kMissing = 0xffffffff;
@@ -20,7 +21,7 @@ class FlatMap {
   /// Whether the key was there.
   bool erase(std::uint64_t key);
   [[nodiscard]] std::size_t size() const { return used_; }
-  [[nodiscard]] std::size_t bytes() const { return slots_.capacity() * sizeof(Slot); }
+  [[nodiscard]] std::size_t bytes() const { return slots_.bytes(); }
   /// Empty, or the first invariant broken.
   [[nodiscard]] std::string validate() const;
 
@@ -32,7 +33,7 @@ class FlatMap {
   [[nodiscard]] std::size_t home(std::uint64_t key) const;
   void grow();
 
-  std::vector<Slot> slots_;
+  SharedVector<Slot> slots_;
   std::size_t used_ = 0;
 };
 

@@ -1,12 +1,13 @@
 #pragma once
 
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "volsched/change_log.hpp"
+#include "volsched/hash_index.hpp"
 #include "volsched/ids.hpp"
 #include "volsched/node_mask.hpp"
+#include "volsched/shared_vector.hpp"
 
 namespace volsched {
 
@@ -71,11 +72,11 @@ class GroupSpace {
   void move(NodeId row, std::vector<GroupId> groups, std::size_t rows);
   void release(ProfileId profile);
 
-  std::vector<Profile> profiles_;
+  SharedVector<Profile> profiles_;
   std::vector<ProfileId> free_;
-  std::unordered_multimap<std::uint64_t, std::uint32_t> by_groups_;
-  std::vector<GroupEntry> of_group_;
-  std::vector<std::uint32_t> by_row_;
+  HashIndex by_groups_;
+  SharedVector<GroupEntry> of_group_;
+  SharedVector<std::uint32_t> by_row_;
   ChangeLog log_;
   std::uint64_t next_serial_ = 1;
 };

@@ -2,12 +2,13 @@
 
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "volsched/flat_map.hpp"
+#include "volsched/hash_index.hpp"
 #include "volsched/ids.hpp"
 #include "volsched/node_mask.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 
 namespace volsched {
@@ -37,8 +38,8 @@ class LabelSets {
   static constexpr LabelSetId kEmpty{std::uint32_t{0}};
 
  private:
-  std::vector<Labels> sets_;
-  std::unordered_multimap<std::uint64_t, std::uint32_t> by_hash_;
+  SharedVector<Labels> sets_;
+  HashIndex by_hash_;
 };
 
 /// Which nodes carry which label: pair -> nodes, key -> nodes, key -> its values. A node's name is indexed as one more
@@ -82,8 +83,8 @@ class LabelIndex {
   Key& key_entry(StringId key);
 
   StringId name_key_;
-  std::vector<Labels> by_row_;
-  std::vector<Pair> pairs_;
+  SharedVector<Labels> by_row_;
+  SharedVector<Pair> pairs_;
   FlatMap pair_ids_;
   std::vector<Key> keys_;
   FlatMap key_ids_;

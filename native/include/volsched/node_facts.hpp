@@ -8,6 +8,7 @@
 #include "volsched/ids.hpp"
 #include "volsched/node_mask.hpp"
 #include "volsched/row_reader.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 
 namespace volsched {
@@ -55,7 +56,7 @@ class TaintTable {
     NodeSet nodes;
   };
   std::vector<Entry> taints_;
-  std::vector<std::vector<TaintId>> by_row_;
+  SharedVector<std::vector<TaintId>> by_row_;
   std::uint64_t version_ = 1;
 };
 
@@ -97,7 +98,7 @@ class ImageTable {
   };
   FlatMap ids_;
   std::vector<Image> images_;
-  std::vector<std::vector<Held>> by_row_;  ///< ascending by image
+  SharedVector<std::vector<Held>> by_row_;  ///< ascending by image
   std::vector<NodeId> touched_;
   std::vector<char> is_touched_;
 };
@@ -115,7 +116,7 @@ class DeclarationTable {
  private:
   FlatMap ids_;
   std::vector<NodeSet> nodes_;
-  std::vector<std::vector<StringId>> by_row_;
+  SharedVector<std::vector<StringId>> by_row_;
 };
 
 struct HostPort {

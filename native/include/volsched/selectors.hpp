@@ -3,13 +3,14 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "volsched/hash_index.hpp"
 #include "volsched/ids.hpp"
 #include "volsched/labels.hpp"
 #include "volsched/node_mask.hpp"
 #include "volsched/row_reader.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/strings.hpp"
 
 namespace volsched {
@@ -102,20 +103,18 @@ class SelectorIndex {
     NodeSelector selector;
     NodeSet nodes;
     std::uint64_t version = 0;
-    std::uint64_t stamp = 0;
   };
   [[nodiscard]] bool holds(const NodeSelector& selector, NodeId row, const LabelIndex& labels,
                            const StringPool& strings) const;
   void consider(SelectorId id);
   void consider_anchored(const Labels& of, const LabelIndex& labels);
 
-  std::vector<Entry> entries_;
-  std::unordered_map<std::string, std::uint32_t> by_content_;
-  std::vector<std::vector<SelectorId>> anchored_;  ///< by PairId
-  std::vector<SelectorId> unanchored_;             ///< selectors with a term that no pair stands for
+  SharedVector<Entry> entries_;
+  HashIndex by_content_;
+  SharedVector<std::vector<SelectorId>> anchored_;  ///< by PairId
+  std::vector<SelectorId> unanchored_;              ///< selectors with a term that no pair stands for
   std::vector<SelectorId> candidates_;
   std::vector<SelectorChange> changes_;
-  std::uint64_t stamp_ = 0;
 };
 
 }  // namespace volsched

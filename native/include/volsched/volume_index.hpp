@@ -15,6 +15,7 @@
 #include "volsched/labels.hpp"
 #include "volsched/row_classes.hpp"
 #include "volsched/selectors.hpp"
+#include "volsched/shared_vector.hpp"
 #include "volsched/sorted_ids.hpp"
 
 namespace volsched {
@@ -152,7 +153,7 @@ class VolumeIndex {
   };
   struct ClassVolumes {
     GroupSpace space;
-    std::vector<Group> groups;
+    SharedVector<Group> groups;
     FlatMap by_selector;
     std::list<MatchColumn> columns;  ///< references stay valid while others are added
     RowClasses profiles;
@@ -175,6 +176,8 @@ class VolumeIndex {
   void unlist(VolumeId id, const StringPool& strings);
   void link(VolumeId id, const StringPool& strings);
   void unlink(VolumeId id);
+  /// Where a claim's volume after `before` is written, the first one when that is none.
+  VolumeId& next_link(ClaimId claim, VolumeId before);
   [[nodiscard]] VolumeId best_in_group(const Group& group, const Shape& shape, std::span<const VolumeId> excluded,
                                        const LabelSets& labels, const StringPool& strings) const;
   void rebuild(MatchColumn& column, const ClassVolumes& entry, const LabelSets& labels, const StringPool& strings,
@@ -186,11 +189,11 @@ class VolumeIndex {
   void reshape(MatchColumn& column, const ClassVolumes& entry, std::size_t rows) const;
   void evict(ClassVolumes& entry) const;
 
-  std::vector<Volume> volumes_;
+  SharedVector<Volume> volumes_;
   FlatMap by_name_;
-  std::vector<VolumeId> first_of_claim_;     ///< by ClaimId
-  std::vector<ClassVolumes> classes_;        ///< by ClassId
-  std::vector<std::vector<Watch>> watches_;  ///< by SelectorId
+  SharedVector<VolumeId> first_of_claim_;     ///< by ClaimId
+  std::vector<ClassVolumes> classes_;         ///< by ClassId
+  SharedVector<std::vector<Watch>> watches_;  ///< by SelectorId
   std::vector<Shape> shapes_;
   std::unordered_multimap<std::uint64_t, std::uint32_t> shape_ids_;
   std::vector<LabelSelector> selectors_;

@@ -1,26 +1,25 @@
 """Decide and assume every pending pod of a file, one at a time or in a batch, and say how long it took. No controllers, no store.
 
-The file holds a cluster and pending pods: JSON lines, one object a line, or manifests. Objects are taken with their status. Loading is
-not timed; what is timed is what a custom scheduler would call: decide, then assume, or schedule_many.
+The file holds a cluster and pending pods: JSON lines, one object a line, manifests, or columns (docs/columnar.md). Objects are taken with
+their status. Loading is not timed; what is timed is what a custom scheduler would call: decide, then assume, or schedule_many.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from volsched.api.defaults import with_defaults
-from volsched.api.kinds import Json, key_of
-from volsched.api.manifest import from_manifest, load_text
+from volsched.api.columns import Columns, is_columns, read_columns
+from volsched.api.kinds import key_of
+from volsched.app.columns import PendingPods
+from volsched.app.workload_file import read_objects
 from volsched.cache import SchedulerCache
 from volsched.engine import Engine
+from volsched.engine.batch import PodBatch
+from volsched.engine.columns import objects
 from volsched.engine.decision import SchedulingEngine
 from volsched.errors import InputError
 from volsched.ports import Clock
@@ -30,11 +29,15 @@ _BATCH_STEP: Final = 10_000  # pods between two looks at the clock
 
 @dataclass
 class Workload:
-    """A loaded cluster: how many nodes it has, the pods to be placed, in file order, and how many of them have been."""
+    """A loaded cluster: how many nodes it has, the pods to be placed, in file order, and how many of them have been.
+
+    `batch`: the same pods, where the file was loaded as columns.
+    """
 
     nodes: int
-    pending: list[Any]
+    pending: Sequence[Any]
     attempted: int = 0
+    batch: PodBatch | None = None
 
     def progress(self) -> str:
         """One line for a progress display."""
@@ -55,62 +58,41 @@ class BenchResult(NamedTuple):
     placements_sha256: str
 
 
-def _is_json_lines(text: str) -> bool:
-    first = text.lstrip().partition("\n")[0]
-    if not first.startswith("{"):
-        return False
-    try:
-        return "kind" in json.loads(first)
-    except (ValueError, RecursionError):
-        return False
-
-
-def read_objects(path: Path, *, warn: Callable[[str], None]) -> Iterator[Any]:
-    """Objects of a workload file, defaulted, in file order. Raises InputError with the line."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8: {error.reason} at byte {error.start}", source=str(path)) from error
-    if not _is_json_lines(text):
-        for item in load_text(text, source=str(path), warn=warn):
-            yield with_defaults(item.object)
-        return
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            value: Json = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"is not JSON: {error}", source=str(path), line=number) from error
-        try:
-            yield with_defaults(from_manifest(value, source=str(path), warn=warn))
-        except InputError as error:
-            raise InputError(error.message, source=str(path), line=number, path=error.path) from error
-
-
 def load(path: Path, engine: SchedulingEngine, *, warn: Callable[[str], None], capacity_clock: Clock | None = None) -> Workload:
     """Fill an engine from a workload file. capacity_clock: with exact capacity, to tell which volumes the figures contain.
 
+    A columnar file goes into the native engine as columns; the reference engine and exact capacity take its objects one by one.
     Raises InputError for a file without nodes or without pods to place.
     """
+    columns = _columns_of(path)
+    if columns is not None and isinstance(engine, Engine) and capacity_clock is None:
+        batch = engine.load(columns, source=str(path))
+        return _checked(Workload(engine.node_count, PendingPods(columns, str(path)), batch=batch), path)
     nodes, pending = 0, []
     take = engine.upsert if capacity_clock is None else SchedulerCache(engine, clock=capacity_clock).add
-    for obj in read_objects(path, warn=warn):
+    for obj in read_objects(path, warn=warn) if columns is None else objects(columns, source=str(path)):
         kind = key_of(obj).kind
         if kind == "Pod" and not (obj.spec and obj.spec.nodeName):
             pending.append(obj)
             continue
         nodes += kind == "Node"
         take(obj)
-    for what, count in (("Node", nodes), ("pending Pod, one without spec.nodeName", len(pending))):
+    return _checked(Workload(nodes, pending), path)
+
+
+def _columns_of(path: Path) -> Columns | None:
+    """The columns of a columnar file, which is known by its first bytes."""
+    try:
+        return read_columns(path) if is_columns(path) else None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
+
+
+def _checked(workload: Workload, path: Path) -> Workload:
+    for what, count in (("Node", workload.nodes), ("pending Pod, one without spec.nodeName", len(workload.pending))):
         if not count:
             raise InputError(f"there is no {what}, so there is nothing to measure", source=str(path))
-    return Workload(nodes, pending)
+    return workload
 
 
 def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s: float | None = None) -> BenchResult:
@@ -118,8 +100,9 @@ def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s
     placements = hashlib.sha256()
     took: list[int] = []
     scheduled = 0
+    pods = list(workload.pending)  # built now, where they are columns
     begun = clock.now_ns()
-    for pod in workload.pending:
+    for pod in pods:
         start = clock.now_ns()
         decision = engine.decide(pod)
         node = decision.node
@@ -129,7 +112,7 @@ def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s
         end = clock.now_ns()
         took.append(end - start)
         workload.attempted = len(took)
-        placements.update(_placement(pod, node))
+        placements.update(_placement(pod.metadata.namespace, pod.metadata.name, node))
         if limit_s is not None and end - begun > limit_s * 1e9:
             break
     seconds = (clock.now_ns() - begun) / 1e9
@@ -149,7 +132,7 @@ def bench(engine: SchedulingEngine, workload: Workload, clock: Clock, *, limit_s
 
 def bench_batch(engine: Engine, workload: Workload, clock: Clock, *, limit_s: float | None = None) -> BenchResult:
     """The same pods in one batch; where each goes is the same. Compiling the batch belongs to loading and is not timed."""
-    batch = engine.batch(workload.pending)
+    batch = workload.batch or engine.batch(workload.pending)
     begun = clock.now_ns()
     result = engine.schedule_many(batch, count=0)
     while workload.attempted < len(batch):
@@ -159,7 +142,7 @@ def bench_batch(engine: Engine, workload: Workload, clock: Clock, *, limit_s: fl
     seconds = (clock.now_ns() - begun) / 1e9
     placements = hashlib.sha256()
     for at, place in enumerate(result.nodes.tolist()):
-        placements.update(_placement(workload.pending[at], result.node_names[place] if place >= 0 else None))
+        placements.update(_placement(*batch.key(at), result.node_names[place] if place >= 0 else None))
     return BenchResult(
         nodes=workload.nodes,
         attempted=result.attempted,
@@ -173,9 +156,9 @@ def bench_batch(engine: Engine, workload: Workload, clock: Clock, *, limit_s: fl
     )
 
 
-def _placement(pod: Any, node: str | None) -> bytes:
+def _placement(namespace: str | None, name: str, node: str | None) -> bytes:
     """A line of what the hash is over."""
-    return f"{pod.metadata.namespace or 'default'}/{pod.metadata.name} {node or ''}\n".encode()
+    return f"{namespace or 'default'}/{name} {node or ''}\n".encode()
 
 
 def _rate(pods: int, seconds: float) -> float:

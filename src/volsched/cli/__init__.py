@@ -41,6 +41,7 @@ TOPICS: Final = {
     "Decisions alone": {
         "verdict": ("verdict", "Decide recorded cases."),
         "bench": ("bench", "Time decide and assume for every pending pod of a file."),
+        "pack": ("pack", "Write the objects of a file as columns, which load in seconds."),
     },
     "Others": {
         "csi": ("csi", "The fake CSI driver as a process of its own."),

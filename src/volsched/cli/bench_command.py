@@ -22,6 +22,7 @@ from volsched.env import RealClock
     epilog=examples(
         ("A cluster with pending pods", "volsched bench workload.jsonl"),
         ("No longer than ten seconds", "volsched bench workload.jsonl --limit 10"),
+        ("Columns, in one native call", "volsched bench workload.npz --batch"),
     ),
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -34,7 +35,8 @@ from volsched.env import RealClock
 def bench(file: Path, batch: bool, limit: float | None, tie_break: str, seed: int, exact_capacity: bool | None, engine: str) -> None:
     """Decide and assume every pending pod of FILE in file order and print one JSON line of figures.
 
-    FILE holds a cluster and pending pods, as JSON lines or manifests, objects with their status. Loading is not timed.
+    FILE holds a cluster and pending pods, as JSON lines, manifests or columns (see `volsched pack`), objects with their status. Loading is
+    not timed.
     """
     clock = RealClock()
     chosen = make_engine(engine, tie_break=tie_break, seed=seed, exact_capacity=bool(exact_capacity))  # type: ignore[arg-type]

@@ -8,7 +8,19 @@ import numpy
 import numpy.typing
 import typing
 
-__all__: list[str] = ["Assumption", "BatchOutcome", "Decision", "Engine", "PodBatch", "Profile", "Search", "Trial", "default_profile"]
+__all__: list[str] = [
+    "Assumption",
+    "BatchOutcome",
+    "Decision",
+    "Engine",
+    "PodBatch",
+    "Profile",
+    "RowTable",
+    "Search",
+    "Trial",
+    "default_profile",
+    "load_tables",
+]
 
 class Profile:
     """
@@ -216,7 +228,37 @@ class BatchOutcome:
     @property
     def refused_count(self) -> int: ...
 
+class RowTable:
+    """
+    Objects of one kind as shapes and columns.
+    """
+    def __init__(
+        self,
+        kind: typing.SupportsInt | typing.SupportsIndex,
+        count: typing.SupportsInt | typing.SupportsIndex,
+        shapes: collections.abc.Sequence[
+            tuple[
+                typing.SupportsInt | typing.SupportsIndex,
+                collections.abc.Sequence[
+                    tuple[collections.abc.Sequence[tuple[bytes, typing.SupportsInt | typing.SupportsIndex, bytes, bytes]], bytes]
+                ],
+            ]
+        ],
+        shape_of: typing.Annotated[numpy.typing.ArrayLike, numpy.uint32],
+        columns: collections.abc.Sequence[
+            tuple[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], numpy.ndarray[typing.Any, numpy.dtype[typing.Any]] | None]
+        ],
+    ) -> None: ...
+    def __len__(self) -> int: ...
+
 def default_profile() -> Profile:
     """
     Upstream's default profile; good for every engine.
+    """
+
+def load_tables(
+    batch: PodBatch, tables: collections.abc.Sequence[RowTable], order: typing.Annotated[numpy.typing.ArrayLike, numpy.uint32]
+) -> None:
+    """
+    Take the objects of tables of one kind into the batch's engine; pending pods join the batch.
     """
