@@ -36,6 +36,7 @@ TOPICS: Final = {
         "run": ("run", "Load manifests, run until idle, print what happened."),
         "demo": ("demo", "Play the main story, driver on a real socket."),
         "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
+        "replay": ("replay", "Replay the trace of a large cluster, with volumes."),
     },
     "Decisions alone": {
         "verdict": ("verdict", "Decide recorded cases."),

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from volsched.api.kinds import encode
 from volsched.errors import InputError
 from volsched.replay.plan import PlannedEvent
 from volsched.replay.synth import Scene
@@ -97,7 +98,7 @@ class EventLog:
     @property
     def is_partial(self) -> bool:
         """Whether the replay was interrupted."""
-        return not len(self.rows) or self.rows[-1, 1] != Kind.FINISHED or self.rows[-1, 2] != 0
+        return not len(self.rows) or bool(self.rows[-1, 1] != Kind.FINISHED or self.rows[-1, 2] != 0)
 
     def sha256(self) -> str:
         """Hash of everything: facts, rows, reasons, attempts, messages; the same on every machine."""
@@ -151,7 +152,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Raises InputError for a file that is no numpy archive of ours."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
@@ -200,20 +201,26 @@ class Recorder:
         self.reasons = {text: at for at, text in enumerate(reasons)}
 
 
-def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = ()) -> Facts:
+def amounts_of(names: Sequence[str], of: Mapping[str, Ints], count: int) -> NDArray[np.int64]:
+    """int64, (count, names): resources by name side by side, zeros for one that is not there."""
+    columns = [of.get(name, np.zeros(count, np.int64)) for name in names]
+    return np.stack(columns, axis=1) if columns else np.zeros((count, 0), np.int64)
+
+
+def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = (), tie_break: str = "first") -> Facts:
     """What the log of a scene is about, in columns."""
     pods, claims, nodes = scene.pods, scene.claims, scene.nodes
-    extended = sorted({*pods.extended, *nodes.extended})
-
-    def amounts(of: Mapping[str, Ints], count: int) -> NDArray[np.int64]:
-        columns = [of.get(name, np.zeros(count, np.int64)) for name in extended]
-        return np.stack(columns, axis=1) if columns else np.zeros((count, 0), np.int64)
+    extended = sorted({*pods.extended, *nodes.extended} - set(scene.made_up))
+    made_up = amounts_of(scene.made_up, pods.extended, len(pods))
+    pod, resource = np.nonzero(made_up)
 
     def texts(values: Sequence[str]) -> NDArray[Any]:
         return np.array(list(values), dtype=str) if len(values) else np.zeros(0, dtype="<U1")
 
     return {
         "seed": np.array([seed], np.int64),
+        "tie_break": texts([tie_break]),
+        "base_sha256": texts([hashlib.sha256(b"\n".join(map(encode, scene.base))).hexdigest()]),
         "resources": texts(["cpu_milli", "memory_bytes", "ephemeral_bytes", *extended]),
         "pod_name": texts(pods.names),
         "pod_group": texts(pods.groups),
@@ -221,11 +228,13 @@ def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = ()) -> F
         "pod_lifetime_ns": pods.lifetime_ns,
         "pod_removal_ns": pods.removal_ns,
         "pod_priority": pods.priority,
-        "pod_requests": np.column_stack([pods.milli_cpu, pods.memory_bytes, pods.ephemeral_bytes, amounts(pods.extended, len(pods))]),
+        "pod_requests": np.column_stack(
+            [pods.milli_cpu, pods.memory_bytes, pods.ephemeral_bytes, amounts_of(extended, pods.extended, len(pods))]
+        ),
         "node_name": texts(nodes.names),
         "node_zone": texts(nodes.zones),
         "node_allocatable": np.column_stack(
-            [nodes.milli_cpu, nodes.memory_bytes, nodes.ephemeral_bytes, amounts(nodes.extended, len(nodes))]
+            [nodes.milli_cpu, nodes.memory_bytes, nodes.ephemeral_bytes, amounts_of(extended, nodes.extended, len(nodes))]
         ),
         "class_name": texts([row.name for row in scene.classes]),
         "claim_pod": claims.pod,
@@ -241,5 +250,7 @@ def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = ()) -> F
         "claim_provision_ns": scene.provision_ns,
         "claim_attach_ns": scene.attach_ns,
         "pod_start_ns": scene.start_ns,
+        "made_up": texts(scene.made_up),
+        "made_up_requests": np.column_stack([pod, resource, made_up[pod, resource]]).astype(np.int64),
         "plan": np.array([tuple(map(int, event)) for event in plan], np.int64).reshape(-1, 3),
     }

@@ -73,13 +73,21 @@ class PodPhase(enum.IntEnum):
 
 
 class Simulation:
-    """One replay. engine: empty; it belongs to the replay from then on. mode: "one-by-one" is the plain definition of "batch"."""
+    """One replay. engine: empty; it belongs to the replay from then on. seed, tie_break: what scene and engine were made with, for the
+    record. mode: "one-by-one" is the plain definition of "batch"."""
 
     def __init__(
-        self, scene: Scene, *, engine: SchedulingEngine, plan: Sequence[PlannedEvent] = (), seed: int = 0, mode: Mode = "batch"
+        self,
+        scene: Scene,
+        *,
+        engine: SchedulingEngine,
+        plan: Sequence[PlannedEvent] = (),
+        seed: int = 0,
+        tie_break: str = "first",
+        mode: Mode = "batch",
     ) -> None:
         self.scene = scene
-        self.facts: Facts = facts_of(scene, seed=seed, plan=plan)
+        self.facts: Facts = facts_of(scene, seed=seed, plan=plan, tie_break=tie_break)
         self.recorder = Recorder()
         self.clock = VirtualClock(0)
         self.objects = Objects(scene)
@@ -124,7 +132,7 @@ class Simulation:
         self._attach_ns: list[int] = scene.attach_ns.tolist()
         self._provision_ns: list[int] = scene.provision_ns.tolist()
         self._keep: list[bool] = scene.claims.keep.tolist()
-        self._node_index = {name: at for at, name in enumerate(scene.nodes.names)}
+        self.node_index = {name: at for at, name in enumerate(scene.nodes.names)}
         self._pod_index = {name: at for at, name in enumerate(scene.pods.names)}
         self.is_started = False
         self.is_finished = False
@@ -145,6 +153,22 @@ class Simulation:
         self.storage.start()
         for at, event in enumerate(self.plan):
             self._at(event.time_ns, Due.PLANNED, at)
+
+    def resume(self, node_order: Sequence[int]) -> None:
+        """Build the engine for a state that was put here from a checkpoint. node_order: the nodes that are there, as they were visited."""
+        self.is_started = True
+        self._put_base()
+        for node in node_order:
+            self._put_node(node)
+        self.storage.start()
+        for node, pods in enumerate(self.on_node):
+            for pod in pods:
+                self.engine.upsert(self.objects.pod(pod, self.scene.nodes.names[node]))
+        self.placer.changed()
+
+    def pod_of(self, queued: QueuedPod) -> int:
+        """The pod of an entry of the queue."""
+        return self._pod_index[meta(queued.pod).name or ""]
 
     def _put_base(self) -> None:
         for obj in self.scene.base:
@@ -234,7 +258,7 @@ class Simulation:
         while self.queue.can_pop:
             queued = self.queue.pop(now_ns)
             assert queued is not None
-            pod = self._pod_index[meta(queued.pod).name or ""]
+            pod = self.pod_of(queued)
             (answer,) = self.placer.place([pod])
             self.attempts[pod] += 1
             if isinstance(answer, Placement):
@@ -279,7 +303,7 @@ class Simulation:
     # from a node to the end
 
     def _placed(self, pod: int, placement: Placement, queued: QueuedPod | None, now_ns: int) -> None:
-        node = self._node_index[placement.node]
+        node = self.node_index[placement.node]
         self._changed()
         self.phase[pod] = PodPhase.BINDING
         self.node[pod] = node
@@ -425,7 +449,6 @@ class Simulation:
         if csi_node is not None:
             self.engine.upsert(csi_node)
         self.placer.nodes_changed()
-        self._changed()
         return made
 
     def _planned(self, at: int, _: int, now_ns: int) -> None:
@@ -446,6 +469,7 @@ class Simulation:
         self.is_there[node], self.is_cordoned[node] = True, False
         self.recorder.add(now_ns, Kind.NODE_JOINED, NONE, node)
         made = self._put_node(node)
+        self._changed()
         self._tell(NODE_ADD, None, made)
         csi_node = self.objects.csi_node(self.scene.nodes.names[node])
         if csi_node is not None:
@@ -457,6 +481,7 @@ class Simulation:
         self.is_cordoned[node] = not self.is_cordoned[node]
         self.recorder.add(now_ns, Kind.CORDONED if self.is_cordoned[node] else Kind.UNCORDONED, NONE, node)
         new = self._put_node(node)
+        self._changed()
         for event in node_changes(new, old):
             self._tell(event, old, new)
         if self.is_cordoned[node]:

@@ -46,7 +46,8 @@ class DiskColumns:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a replay runs on. provision_ns, attach_ns: by claim. start_ns: by pod, from when its volumes are there until it runs."""
+    """What a replay runs on. provision_ns, attach_ns: by claim. start_ns: by pod, from when its volumes are there until it runs.
+    made_up: resources that stand for a limit of the trace and are none; nobody wants to know how much of them is used."""
 
     pods: PodColumns
     claims: ClaimColumns
@@ -58,6 +59,7 @@ class Scene:
     pools: PoolColumns
     disks: DiskColumns
     base: Sequence[Any] = ()
+    made_up: Sequence[str] = ()
 
 
 def synthesise(trace: Trace, options: SynthOptions, *, seed: int) -> Scene:
@@ -84,6 +86,7 @@ def synthesise(trace: Trace, options: SynthOptions, *, seed: int) -> Scene:
         pools=_pools(nodes, classes, seed),
         disks=_disks(nodes, classes, seed),
         base=trace.base,
+        made_up=sorted(trace.each_node),
     )
 
 

@@ -355,6 +355,23 @@ class SchedulingQueue:
         """Everything that waits, in no order that means anything but always the same."""
         return [*self._active, *self._backoff, *self._error_backoff, *self._unschedulable]
 
+    # keeping a queue and going on with it
+
+    @property
+    def flush_grid_ns(self) -> int | None:
+        """From when the ticks of 30 s count; None before the first use."""
+        return self._flush_grid_ns
+
+    def restore(self, entries: Sequence[QueuedPod], *, flush_grid_ns: int | None) -> None:
+        """Fill a new queue with what `pending` told of an idle one, which has nothing to pop and nothing in flight: refused pods wait in
+        the unschedulable set, those that failed with an error back off."""
+        self._flush_grid_ns = flush_grid_ns
+        for queued in entries:
+            if queued.blockers:
+                self._hold(queued)
+            else:
+                self._error_backoff.put(queued.key, self._backoff_rank(queued, errors=True), queued)
+
     # backoff arithmetic
 
     def _backoff_until(self, queued: QueuedPod) -> int:
