@@ -38,6 +38,7 @@ _NUMBERS: Final = ("change", "sequence", "arrived", "gone")
 
 def save_checkpoint(simulation: Simulation, path: Path) -> None:
     """Keep a started simulation as it is between two instants."""
+    simulation.wake()
     storage, queue = simulation.storage, simulation.queue
     entries = [*queue.pending(), *simulation.binding.values()]
     arrays: dict[str, NDArray[Any]] = {

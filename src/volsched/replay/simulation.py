@@ -134,6 +134,8 @@ class Simulation:
         self._keep: list[bool] = scene.claims.keep.tolist()
         self.node_index = {name: at for at, name in enumerate(scene.nodes.names)}
         self._pod_index = {name: at for at, name in enumerate(scene.pods.names)}
+        self._skips = mode == "batch"
+        self._is_quiet = False
         self.is_started = False
         self.is_finished = False
 
@@ -189,11 +191,12 @@ class Simulation:
         """The next instant."""
         now_ns = self._next_ns()
         if now_ns is None:
+            self.wake()
             self.recorder.add(self.clock.now_ns(), Kind.FINISHED, 0)
             self.is_finished = True
             return
         self.clock.wait_until(now_ns)
-        if self.waiting:
+        if self.waiting and not self._is_quiet:
             self.queue.flush(now_ns)
             self._drain(now_ns)
         while True:
@@ -208,12 +211,30 @@ class Simulation:
             times.append(self.timers[0][0])
         if self.arrived < len(self.order):
             times.append(self.arrival_ns[self.order[self.arrived]])
-        if self.waiting and (times or any(self.tried_at[pod] != self.change for pod in self.waiting)):
-            # once nothing else is left, another try without a change since the last one would end as that did
-            flush_ns = self.queue.next_flush_ns()
-            if flush_ns is not None:
-                times.append(flush_ns)
-        return min(times, default=None)
+        next_ns = min(times, default=None)
+        if not self.waiting:
+            return next_ns
+        if self._is_quiet:
+            return next_ns
+        flush_ns = self.queue.next_flush_ns()
+        if flush_ns is None or (next_ns is not None and next_ns <= flush_ns):
+            return next_ns
+        if any(self.tried_at[pod] != self.change for pod in self.waiting):
+            return flush_ns
+        # another try without a change since the last one would end as that did
+        if next_ns is None:
+            return None
+        self._is_quiet = self._skips and self.queue.is_at_rest
+        return next_ns if self._is_quiet else flush_ns
+
+    def wake(self) -> None:
+        """End a time in which pods that wait were not tried, since nothing had changed: count the tries there would have been."""
+        if not self._is_quiet:
+            return
+        self._is_quiet = False
+        # with this instant's tick: the queue gives pods out before anything else happens
+        for queued, tries in self.queue.pass_quiet_time(self.clock.now_ns() + 1):
+            self.attempts[self.pod_of(queued)] += tries
 
     def _at(self, time_ns: int, due: Due, subject: int, epoch: int = 0) -> None:
         heapq.heappush(self.timers, (time_ns, due, self.sequence, subject, epoch))
@@ -225,6 +246,7 @@ class Simulation:
 
     def log(self) -> EventLog:
         """The log as it is now. One of an unfinished replay says so."""
+        self.wake()
         recorder = Recorder()
         recorder.restore(self.recorder.rows(), list(self.recorder.reasons))
         if not self.is_finished:
@@ -271,6 +293,8 @@ class Simulation:
     def _try_new(self, arrivals: list[int], now_ns: int) -> None:
         """New pods are tried as they come, without passing through a queue that would give each out again at once. Those that are there
         when time begins are in it when the scheduler starts."""
+        if not arrivals:
+            return
         if now_ns == 0:
             arrivals.sort(key=lambda pod: -self._priority[pod])
         for pod, answer in zip(arrivals, self.placer.place(arrivals), strict=True):
@@ -287,6 +311,8 @@ class Simulation:
 
     def _refused(self, pod: int, refusal: Refusal, queued: QueuedPod | None, now_ns: int) -> None:
         assert queued is not None
+        if not refusal.rejectors:
+            self.wake()  # it backs off
         self.waiting.add(pod)
         self.tried_at[pod] = self.change
         queued.rejectors, queued.pending = refusal.rejectors, frozenset()
@@ -394,6 +420,7 @@ class Simulation:
     def _remove(self, pod: int, _: int, now_ns: int) -> None:
         if self.phase[pod] is PodPhase.GONE:
             return
+        self.wake()
         self.recorder.add(now_ns, Kind.REMOVED, pod, self.node[pod])
         if self.phase[pod] is PodPhase.WAITING:
             self.queue.delete(self.objects.pod(pod))
@@ -512,10 +539,12 @@ class Simulation:
     # telling
 
     def _tell(self, event: ClusterEvent, old: Any | None, new: Any | None) -> None:
+        self.wake()
         if self.waiting:
             self.queue.move_all(event, old, new, self.clock.now_ns())
 
     def _changed(self) -> None:
+        self.wake()
         self.change += 1
         self.placer.changed()
 

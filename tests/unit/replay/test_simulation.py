@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.replay.fixtures import scene_of
+from tests.unit.replay.fixtures import OPTIONS, options_of, own_trace, scene_of, trace_of
 from volsched.engine import Engine
 from volsched.engine.reference import ReferenceEngine
 from volsched.replay.log import EventLog, Kind
@@ -17,7 +17,7 @@ from volsched.replay.placing import reason_of
 from volsched.replay.plan import PlannedEvent, Verb
 from volsched.replay.simulation import Mode, Simulation
 from volsched.replay.storage import TRANSITIONS, Phase, Signal
-from volsched.replay.synth import Scene
+from volsched.replay.synth import Scene, synthesise
 from volsched.replay.trace import NS
 
 PLAN = [
@@ -53,6 +53,23 @@ def test_batches_decide_as_pod_by_pod(tmp_path_factory: pytest.TempPathFactory, 
     assert batch.rows.tolist() == alone.rows.tolist()
     assert batch.messages == alone.messages
     assert batch.sha256() == alone.sha256()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), span_s=st.sampled_from([1_000, 5_000, 20_000]))
+def test_quiet_time_passes_as_if_it_were_lived_through(tmp_path_factory: pytest.TempPathFactory, seed: int, span_s: int) -> None:
+    """Pods that wait for hours are tried every five minutes; without a change that is counted, not done."""
+    text = own_trace(seed, pods=40, span_s=span_s)
+    header, *lines = text.splitlines()
+    hopeless = [f"hopeless-{at},{at * 7.25},,,99000,1Gi,{at % 2 * 50},a," for at in range(5)]
+    scene = synthesise(
+        trace_of(tmp_path_factory.mktemp("replay"), "\n".join([header, *lines, *hopeless]) + "\n"), options_of(OPTIONS), seed=seed
+    )
+    skipped = replayed(scene, plan=[])
+    lived = replayed(scene, plan=[], mode="one-by-one")
+    assert skipped.attempts.max() > span_s // 400
+    assert skipped.attempts.tolist() == lived.attempts.tolist()
+    assert skipped.sha256() == lived.sha256()
 
 
 @settings(max_examples=4, deadline=None)
