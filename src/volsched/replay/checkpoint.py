@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from volsched.errors import InputError
+from volsched.errors import EngineError, InputError
 from volsched.replay.log import NONE, facts_digest, load_arrays, save_arrays
 from volsched.replay.simulation import PodPhase, Simulation
 from volsched.replay.storage import Phase
@@ -37,7 +37,9 @@ _NUMBERS: Final = ("change", "sequence", "arrived", "gone")
 
 
 def save_checkpoint(simulation: Simulation, path: Path) -> None:
-    """Keep a started simulation as it is between two instants."""
+    """Keep a simulation as it is between two instants. Raises EngineError for one that is finished: it cannot go on."""
+    if simulation.is_finished:
+        raise EngineError("the replay is finished, there is nothing to go on with")
     simulation.wake()
     storage, queue = simulation.storage, simulation.queue
     entries = [*queue.pending(), *simulation.binding.values()]

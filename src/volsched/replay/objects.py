@@ -53,12 +53,11 @@ from volsched.api.defaults import with_defaults
 from volsched.api.edit import with_spec
 from volsched.api.kinds import key_of
 from volsched.replay.options import ClassOptions
-from volsched.replay.synth import EVERYWHERE, Scene
+from volsched.replay.synth import EVERYWHERE, NAMESPACE, Scene
 from volsched.rules.topology import ZONE
 from volsched.rules.volumes import ANN_BIND_COMPLETED, ANN_SELECTED_NODE, WAIT_FOR_FIRST_CONSUMER
 
 HOSTNAME: Final = "kubernetes.io/hostname"
-NAMESPACE: Final = "default"
 KEYS: Final = {"zone": ZONE, "node": HOSTNAME}
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from volsched.engine import Engine, PodTemplate, SchedulingEngine, VolumePlan
 from volsched.engine.decision import NO_VOLUMES
-from volsched.replay.objects import NAMESPACE, Objects, volume_name
+from volsched.replay.objects import Objects, volume_name
 from volsched.replay.trace import PodColumns
 
 
@@ -166,4 +166,4 @@ def reason_of(message: str) -> str:
     return "; ".join(sorted({_COUNT.sub("", part) for part in parts}))
 
 
-__all__ = ["NAMESPACE", "Answer", "Batches", "OneByOne", "Placement", "Placer", "Refusal", "reason_of"]
+__all__ = ["Answer", "Batches", "OneByOne", "Placement", "Placer", "Refusal", "reason_of"]

@@ -30,11 +30,11 @@ from volsched.engine import Engine, SchedulingEngine
 from volsched.env import VirtualClock
 from volsched.errors import EngineError
 from volsched.replay.log import NONE, EventLog, Facts, Kind, Recorder, facts_of
-from volsched.replay.objects import NAMESPACE, Objects
+from volsched.replay.objects import Objects
 from volsched.replay.placing import Answer, Batches, OneByOne, Placement, Placer, Refusal, reason_of
 from volsched.replay.plan import PlannedEvent, Verb
 from volsched.replay.storage import Phase, Storage
-from volsched.replay.synth import Scene
+from volsched.replay.synth import NAMESPACE, Scene
 from volsched.replay.trace import NS
 from volsched.scheduler import Scheduler
 from volsched.scheduler.events import ASSIGNED_POD_DELETE, NODE_ADD, NODE_DELETE, Action, ClusterEvent, node_changes
@@ -188,7 +188,9 @@ class Simulation:
         return True
 
     def step(self) -> None:
-        """The next instant."""
+        """The next instant; none once the replay is finished."""
+        if self.is_finished:
+            return
         now_ns = self._next_ns()
         if now_ns is None:
             self.wake()

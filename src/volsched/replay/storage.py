@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias
 
 from volsched.engine import SchedulingEngine
 from volsched.errors import EngineError
-from volsched.replay.objects import NAMESPACE, Objects
-from volsched.replay.synth import EVERYWHERE, Scene
+from volsched.replay.objects import Objects
+from volsched.replay.synth import EVERYWHERE, NAMESPACE, Scene
 from volsched.scheduler.events import UPDATE, Action, ClusterEvent
 
 Told: TypeAlias = Callable[[ClusterEvent, Any | None, Any | None], None]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from volsched.api.kinds import key_of
 from volsched.api.quantity import milli_of
 from volsched.env.draws import uniforms
 from volsched.errors import InputError
@@ -22,6 +23,7 @@ from volsched.replay.distributions import as_bytes, counts, durations, sizes
 from volsched.replay.options import ClassOptions, SynthOptions
 from volsched.replay.trace import NOT_STATED, ClaimColumns, Indices, Ints, NodeColumns, PodColumns, Trace
 
+NAMESPACE: Final = "default"  # of the trace's pods and claims
 EVERYWHERE: Final = ""  # the one place of a pool that the whole cluster reaches
 
 
@@ -65,6 +67,7 @@ class Scene:
 def synthesise(trace: Trace, options: SynthOptions, *, seed: int) -> Scene:
     """Lay the options over a trace. Raises InputError when they do not fit it: no nodes, a class that nobody states, a node without the
     zone that a class needs."""
+    _check_base(trace, options)
     nodes = _nodes(trace, options)
     pods, claims = _claims(trace, options, seed)
     pods = replace(pods, priority=_priorities(pods, options))
@@ -88,6 +91,23 @@ def synthesise(trace: Trace, options: SynthOptions, *, seed: int) -> Scene:
         base=trace.base,
         made_up=sorted(trace.each_node),
     )
+
+
+def _check_base(trace: Trace, options: SynthOptions) -> None:
+    """What a dump has is not there a second time. Raises InputError."""
+    pods = set(trace.pods.names)
+    added = {("StorageClass", row.name) for row in options.classes} | {("CSIDriver", row.provisioner) for row in options.classes}
+    for obj in trace.base:
+        key = key_of(obj)
+        owner, _, number = key.name.rpartition("-")
+        if key.kind == "Pod" and key.namespace == NAMESPACE and key.name in pods:
+            raise InputError(f"pod {key.name} of the trace is in the dump already, in namespace {NAMESPACE}; rename it")
+        if key.kind == "PersistentVolumeClaim" and key.namespace == NAMESPACE and owner in pods and number.isdecimal():
+            raise InputError(
+                f"claim {key.name} of the dump has the name that a claim of the trace's pod {owner} would have; rename the pod"
+            )
+        if (key.kind, key.name) in added:
+            raise InputError(f"classes: {key.kind} {key.name} is in the dump already; name another")
 
 
 def _priorities(pods: PodColumns, options: SynthOptions) -> Ints:
