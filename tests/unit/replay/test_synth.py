@@ -15,7 +15,7 @@ from volsched.errors import InputError
 from volsched.replay.distributions import Distribution, as_count, draw, durations, sizes
 from volsched.replay.options import read_options
 from volsched.replay.plan import Verb, read_plan
-from volsched.replay.readers import read_trace
+from volsched.replay.readers import read_nodes, read_trace
 from volsched.replay.synth import synthesise
 from volsched.replay.trace import NS
 
@@ -193,3 +193,22 @@ def test_wrong_plans_are_told_with_their_place(tmp_path: Path, text: str, messag
     with pytest.raises(InputError) as caught:
         read_plan(written(tmp_path, "events.yaml", text), nodes)
     assert message in str(caught.value)
+
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "replay"
+
+
+@pytest.mark.parametrize("name", ["dlrm.yaml", "openb.yaml"])
+def test_the_examples_can_be_read(name: str) -> None:
+    assert read_options(EXAMPLES / name).classes
+
+
+def test_the_examples_fit_their_traces(tmp_path: Path) -> None:
+    trace = read_trace(written(tmp_path, "trace.csv", DLRM))
+    scene = synthesise(trace, read_options(EXAMPLES / "dlrm.yaml"), seed=0)
+    assert (len(scene.nodes), len(scene.claims), len(scene.pools.places)) == (3800, 4, 3)
+    text = "name,cpu_milli,memory_bytes,zone\nopenb-node-0001,1,1,zone-a\nopenb-node-1001,1,1,zone-b\n"
+    nodes, _ = read_nodes(written(tmp_path, "nodes.csv", text), warn=lambda _: None)
+    assert [(event.verb, event.node) for event in read_plan(EXAMPLES / "events.yaml", nodes)] == [
+        (Verb.DRAIN, 0), (Verb.UNCORDON, 0), (Verb.LOSE, 1), (Verb.RETURN, 1),
+    ]  # fmt: skip
