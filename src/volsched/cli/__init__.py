@@ -37,6 +37,7 @@ TOPICS: Final = {
         "demo": ("demo", "Play the main story, driver on a real socket."),
         "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
         "replay": ("replay", "Replay the trace of a large cluster, with volumes."),
+        "report": ("report", "Show replays as one page, side by side."),
     },
     "Decisions alone": {
         "verdict": ("verdict", "Decide recorded cases."),

@@ -19,11 +19,14 @@ from volsched.cli.progress import showing
 from volsched.env import RealClock
 from volsched.errors import InputError
 from volsched.ports import Clock
+from volsched.replay.report import page
+from volsched.replay.report.run import Run
 from volsched.replay.session import CHECKPOINT, LOG, SUMMARY, Result, finish, go_on, prepare
 from volsched.replay.simulation import Simulation
 from volsched.replay.tables import STEPS, require
 
 INTERRUPTED: Final = 130
+REPORT: Final = "report.html"
 _BAR: Final = 20
 
 
@@ -121,7 +124,8 @@ def check_target(out: Path, *, resume: bool, overwrite: bool) -> None:
 @click.option("--one-by-one", is_flag=True, help="Decide pod by pod, not in batches: slower, same result.")
 @click.option("--tables", type=click.Choice(["parquet", "csv", "none"]), default="parquet", show_default=True, help="Form of the tables.")
 @click.option("--steps", type=click.IntRange(1, 100_000), default=STEPS, show_default=True, help="Rows of the tables over time.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for summary.json, log.npz and tables.")
+@click.option("--report/--no-report", default=None, help="Write report.html.  [default: where jinja2 and plotly are installed]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory for summary.json, log.npz, tables and report.html.")
 @click.option("--resume", is_flag=True, help="Go on with the replay that was interrupted in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace a replay that is in --out.")
 def replay(
@@ -136,6 +140,7 @@ def replay(
     one_by_one: bool,
     tables: Literal["parquet", "csv", "none"],
     steps: int,
+    report: bool | None,
     out: Path,
     resume: bool,
     overwrite: bool,
@@ -148,6 +153,9 @@ def replay(
     form = None if tables == "none" else tables
     if form is not None:
         require(form)
+    has_report = page.is_possible() if report is None else report
+    if has_report:
+        page.require()
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what --overwrite would replace; give one of the two")
     check_target(out, resume=resume, overwrite=overwrite)
@@ -169,7 +177,12 @@ def replay(
             go_on(simulation, out)
         progress.watch(Rate(simulation, RealClock()))
         result = finish(simulation, out, stop=interruption, tables=form, steps=steps)
+        if has_report:
+            progress.now("writing the report")
+            page.write_page(out / REPORT, [Run.of(result.log, name=out.resolve().name)])
     tell(result)
+    if report is not False:
+        print(f"report    {out / REPORT}" if has_report else f"report    none, {page.MISSING}")
     if result.is_partial:
         print(f"interrupted: a partial result is in {out}; --resume goes on with it", file=sys.stderr)
         return INTERRUPTED

@@ -151,6 +151,14 @@ class Reading:
         return Changes(rows[:, 0], column, sizes * signs, np.zeros(len(self.facts["class_name"]), np.int64))
 
     @cached_property
+    def waiting(self) -> Changes:
+        """Pods that are there and have no node."""
+        rows = self.rows(Kind.ARRIVED, Kind.PLACED, Kind.UNPLACED, Kind.EVICTED, Kind.REMOVED)
+        rows = rows[(rows[:, 1] != Kind.REMOVED) | (rows[:, 3] < 0)]  # who is removed from a node did not wait
+        added = np.where(np.isin(rows[:, 1], (Kind.PLACED, Kind.REMOVED)), -1, 1)
+        return Changes(rows[:, 0], np.zeros(len(rows), np.int64), added, np.zeros(1, np.int64))
+
+    @cached_property
     def held_back(self) -> Changes:
         """Pods that wait, by the reason they were last refused for."""
         current: dict[int, int] = {}

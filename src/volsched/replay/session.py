@@ -102,7 +102,7 @@ class Result:
 
     @cached_property
     def tables(self) -> dict[str, Columns]:
-        """Tables of numpy arrays: `pods`, `nodes`, `utilisation`, `reasons`, `storage` (`volsched.replay.tables`)."""
+        """Tables of numpy arrays: `pods`, `nodes`, `population`, `utilisation`, `reasons`, `storage` (`volsched.replay.tables`)."""
         return tables_of(self.log)
 
     def tables_in(self, steps: int) -> dict[str, Columns]:

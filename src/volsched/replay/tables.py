@@ -2,6 +2,7 @@
 
     pods         one row a pod: when it arrived, was placed, ran and ended, on which node it was last, and why it waited
     nodes        one row a node: how much of it was requested over time
+    population   by time: pods that wait, and pods on nodes
     utilisation  by time and resource: requested, and what the nodes that are there offer
     reasons      by time and reason: pods that wait because of it
     storage      by time and pool (or class of local disks): what is given away
@@ -48,6 +49,7 @@ def tables_of(log: EventLog, *, steps: int = STEPS) -> dict[str, Columns]:
     return {
         "pods": _pods(read),
         "nodes": _nodes(read),
+        "population": _population(read, times),
         "utilisation": _utilisation(read, times),
         "reasons": _reasons(read, times),
         "storage": _storage(read, times),
@@ -114,6 +116,10 @@ def _long(times: Ints, names: NDArray[Any], label: str, values: Mapping[str, NDA
         label: np.tile(names, len(times)) if len(names) else np.zeros(0, "<U1"),
         **{name: matrix.reshape(-1) for name, matrix in values.items()},
     }
+
+
+def _population(read: Reading, times: Ints) -> Columns:
+    return {"time_s": times / NS, "waiting": read.waiting.at(times)[:, 0], "on_nodes": read.used.at(times)[:, -1]}
 
 
 def _utilisation(read: Reading, times: Ints) -> Columns:

@@ -44,10 +44,12 @@ def hash_in(directory: Path) -> str:
 def test_a_whole_replay(volsched: Shell, words: list[str | Path], tmp_path: Path) -> None:
     answer = volsched(*words)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "log.npz", "summary.json", "nodes.csv", "pods.csv", "reasons.csv", "storage.csv", "utilisation.csv",
+        "log.npz", "summary.json", "report.html",
+        "nodes.csv", "pods.csv", "population.csv", "reasons.csv", "storage.csv", "utilisation.csv",
     }  # fmt: skip
     assert answer.lines[0].startswith("pods      60 arrived, ")
-    assert hash_in(tmp_path / "out") in answer.lines[-1]
+    assert hash_in(tmp_path / "out") in answer.lines[-2]
+    assert answer.lines[-1] == f"report    {tmp_path / 'out' / 'report.html'}"
     assert answer.err == ""
     result = api.run(
         tmp_path / "pods.csv", nodes=tmp_path / "nodes.csv", synth=tmp_path / "options.yaml", events=tmp_path / "events.yaml", seed=7

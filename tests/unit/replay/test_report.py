@@ -92,7 +92,9 @@ def test_shares_and_fill(run: Run) -> None:
     table = run.tables["storage"]
     last = table["time_s"] == table["time_s"][-1]
     free = {}
-    for cls, place, used, size in zip(*(table[name][last].tolist() for name in ("class", "place", "used_bytes", "size_bytes")), strict=True):
+    for cls, place, used, size in zip(
+        *(table[name][last].tolist() for name in ("class", "place", "used_bytes", "size_bytes")), strict=True
+    ):
         if place:
             free.setdefault(cls, []).append(size - used)
     trace = found["fragmentation"].traces[0]

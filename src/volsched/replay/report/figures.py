@@ -136,7 +136,14 @@ def _waiting(runs: Sequence[Run], scale: Scale) -> Chart:
             second = {"yaxis": "y2"} if column == "on_nodes" else {}
             drawing.line(at, scale(table["time_s"]), table[column], name=_label(runs, run, words), colour=colour, **second)
             drawing.row(run.name, words, table[column].mean() if len(table[column]) else None, _peak(table[column]), _last(table[column]))
-    second_axis = {"title": {"text": "pods on nodes"}, "overlaying": "y", "side": "right", "rangemode": "tozero", "showgrid": False, "tickmode": "auto"}
+    second_axis = {
+        "title": {"text": "pods on nodes"},
+        "overlaying": "y",
+        "side": "right",
+        "rangemode": "tozero",
+        "showgrid": False,
+        "tickmode": "auto",
+    }
     return Chart(
         key="pending",
         title="Pods that wait, and pods on nodes",
@@ -246,7 +253,9 @@ def _short(text: str) -> str:
 def _pools(run: Run) -> list[tuple[str, dict[str, NDArray[Any]]]]:
     """Storage over time by class and place."""
     table = run.tables["storage"]
-    label = np.array([f"{cls} {place}".strip() for cls, place in zip(table["class"].tolist(), table["place"].tolist(), strict=True)], dtype=str)
+    label = np.array(
+        [f"{cls} {place}".strip() for cls, place in zip(table["class"].tolist(), table["place"].tolist(), strict=True)], dtype=str
+    )
     return list(_by(table | {"label": label}, "label").items())
 
 
@@ -348,7 +357,10 @@ def _heat(runs: Sequence[Run], _: Scale) -> Chart:
         title="Where pods went",
         about="By zone: how much of its nodes' cpu was requested, as a mean over the replay; each cell is a node, or neighbours together.",
         traces=[heat] if rows else [],
-        layout={"xaxis": {"title": {"text": "nodes, in the order in which they joined"}, "showticklabels": False}, "yaxis": {"autorange": "reversed"}},
+        layout={
+            "xaxis": {"title": {"text": "nodes, in the order in which they joined"}, "showticklabels": False},
+            "yaxis": {"autorange": "reversed"},
+        },
         columns=("run", "zone", "nodes", "pods placed", "mean %", "least %", "most %"),
         rows=drawing.rows,
         height=max(240, 90 + 34 * len(rows)),

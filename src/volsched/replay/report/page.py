@@ -6,27 +6,30 @@ Each chart has its numbers in a table beside it, for readers and for programs th
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from volsched.errors import InputError
 from volsched.replay.log import write_whole
 from volsched.replay.report.figures import Chart, charts_of, number
 from volsched.replay.report.run import Run, distinct
 
-MISSING = "the report needs jinja2 and plotly; install volsched[report]"
+MISSING: Final = "it needs jinja2 and plotly: pip install 'volsched[report]'"
+
+
+def is_possible() -> bool:
+    """Whether what a report needs is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("jinja2", "plotly"))
 
 
 def require() -> None:
     """Raises InputError where a report cannot be made."""
-    try:
-        import jinja2  # noqa: F401
-        import plotly  # noqa: F401
-    except ImportError:
-        raise InputError(MISSING) from None
+    if not is_possible():
+        raise InputError(f"a report cannot be written, {MISSING}")
 
 
 def page_of(runs: Sequence[Run]) -> str:
