@@ -1,7 +1,7 @@
 """Charts of one or more replays, as data for plotly, each with the words and the numbers it shows.
 
-A chart of several runs draws them side by side or over each other in the colours of `COLOURS`, which stay apart for colour-blind eyes and on
-light and dark ground; runs also differ in the dash of their lines. Colours of text and ground are the page's business.
+A chart of several runs draws them side by side or over each other in `COLOURS`, which stay apart for colour-blind eyes and on light and
+dark ground; runs also differ in the dash of their lines. Colours of text and ground are the page's business.
 """
 
 from __future__ import annotations
