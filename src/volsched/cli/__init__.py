@@ -38,6 +38,7 @@ TOPICS: Final = {
         "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
         "replay": ("replay", "Replay the trace of a large cluster, with volumes."),
         "report": ("report", "Show replays as one page, side by side."),
+        "sweep": ("sweep", "Replay every combination of policies, seeds and sizes."),
     },
     "Decisions alone": {
         "verdict": ("verdict", "Decide recorded cases."),

@@ -121,6 +121,7 @@ def check_target(out: Path, *, resume: bool, overwrite: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pods to arrive.")
 @click.option("--arrival-rate", type=click.FloatRange(min=0, min_open=True), default=1, help="Pods arrive X times as fast.", metavar="X")
 @click.option("--tie-break", type=click.Choice(["first", "name"]), default="first", show_default=True, help="Among nodes that score alike.")
+@click.option("--config", type=click.Path(path_type=Path), help="KubeSchedulerConfiguration: the policy.")
 @click.option("--one-by-one", is_flag=True, help="Decide pod by pod, not in batches: slower, same result.")
 @click.option("--tables", type=click.Choice(["parquet", "csv", "none"]), default="parquet", show_default=True, help="Form of the tables.")
 @click.option("--steps", type=click.IntRange(1, 100_000), default=STEPS, show_default=True, help="Rows of the tables over time.")
@@ -137,6 +138,7 @@ def replay(
     limit: int | None,
     arrival_rate: float,
     tie_break: Literal["first", "name"],
+    config: Path | None,
     one_by_one: bool,
     tables: Literal["parquet", "csv", "none"],
     steps: int,
@@ -170,6 +172,7 @@ def replay(
             limit=limit,
             arrival_rate=arrival_rate,
             tie_break=tie_break,
+            config=config,
             mode="one-by-one" if one_by_one else "batch",
             warn=warn,
         )

@@ -207,7 +207,7 @@ def amounts_of(names: Sequence[str], of: Mapping[str, Ints], count: int) -> NDAr
     return np.stack(columns, axis=1) if columns else np.zeros((count, 0), np.int64)
 
 
-def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = (), tie_break: str = "first") -> Facts:
+def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = (), tie_break: str = "first", policy: str = "") -> Facts:
     """What the log of a scene is about, in columns."""
     pods, claims, nodes = scene.pods, scene.claims, scene.nodes
     extended = sorted({*pods.extended, *nodes.extended} - set(scene.made_up))
@@ -220,6 +220,7 @@ def facts_of(scene: Scene, *, seed: int, plan: Sequence[PlannedEvent] = (), tie_
     return {
         "seed": np.array([seed], np.int64),
         "tie_break": texts([tie_break]),
+        "policy": texts([policy]),
         "base_sha256": texts([hashlib.sha256(b"\n".join(map(encode, scene.base))).hexdigest()]),
         "resources": texts(["cpu_milli", "memory_bytes", "ephemeral_bytes", *extended]),
         "pod_name": texts(pods.names),

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from volsched.engine import Engine
+from volsched.engine.profile import EngineProfile
 from volsched.errors import InputError
 from volsched.replay.checkpoint import load_checkpoint, save_checkpoint
 from volsched.replay.log import EventLog, load_log, write_whole
@@ -27,11 +28,14 @@ from volsched.replay.summary import summary_of
 from volsched.replay.synth import synthesise
 from volsched.replay.tables import STEPS, Columns, Format, arrow, require, tables_of, write_tables
 from volsched.replay.trace import Trace
+from volsched.scheduler.configuration import load_configuration
+from volsched.scheduler.configuration.profiles import engine_profiles
 
 TieBreak = Literal["first", "name"]
 LOG: Final = "log.npz"
 SUMMARY: Final = "summary.json"
 CHECKPOINT: Final = "checkpoint.npz"
+DEFAULT_SCHEDULER: Final = "default-scheduler"
 
 
 def prepare(
@@ -44,6 +48,7 @@ def prepare(
     limit: int | None = None,
     arrival_rate: float = 1,
     tie_break: TieBreak = "first",
+    config: str | Path | None = None,
     mode: Mode = "batch",
     warn: Warn = warnings.warn,
 ) -> Simulation:
@@ -51,7 +56,8 @@ def prepare(
 
     trace: a file of one of the formats of docs/replay.md, or columns. nodes: a list of nodes or a kube dump; without it the options of
     `synth` state them. events: what happens to nodes. limit: only the first pods to arrive. arrival_rate: pods arrive that many times as
-    fast, and run as long as ever. tie_break: which of several nodes with the highest score is taken.
+    fast, and run as long as ever. tie_break: which of several nodes with the highest score is taken. config: a
+    KubeSchedulerConfiguration; its profile default-scheduler, or its only one, decides.
     Raises InputError for files that cannot be read or do not fit each other.
     """
     found = trace if isinstance(trace, Trace) else read_trace(Path(trace))
@@ -66,7 +72,17 @@ def prepare(
     options = synth if isinstance(synth, SynthOptions) else read_options(Path(synth)) if synth is not None else SynthOptions()
     scene = synthesise(found, options, seed=seed)
     plan = read_plan(Path(events), scene.nodes) if events is not None else []
-    return Simulation(scene, engine=Engine(tie_break=tie_break), plan=plan, seed=seed, tie_break=tie_break, mode=mode)
+    profile = _profile(Path(config), warn) if config is not None else None
+    engine = Engine(tie_break=tie_break, profile=profile)
+    policy = repr(profile) if profile is not None else ""
+    return Simulation(scene, engine=engine, plan=plan, seed=seed, tie_break=tie_break, policy=policy, mode=mode)
+
+
+def _profile(path: Path, warn: Warn) -> EngineProfile:
+    profiles = engine_profiles(load_configuration(path, warn=warn))
+    if DEFAULT_SCHEDULER not in profiles and len(profiles) > 1:
+        raise InputError(f"has several profiles and none named {DEFAULT_SCHEDULER}, so none to replay with", source=str(path))
+    return profiles.get(DEFAULT_SCHEDULER) or next(iter(profiles.values()))
 
 
 def _faster(trace: Trace, rate: float) -> Trace:

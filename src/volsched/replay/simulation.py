@@ -73,8 +73,8 @@ class PodPhase(enum.IntEnum):
 
 
 class Simulation:
-    """One replay. engine: empty; it belongs to the replay from then on. seed, tie_break: what scene and engine were made with, for the
-    record. mode: "one-by-one" is the plain definition of "batch"."""
+    """One replay. engine: empty; it belongs to the replay from then on. seed, tie_break, policy: what scene and engine were made with,
+    for the record. mode: "one-by-one" is the plain definition of "batch"."""
 
     def __init__(
         self,
@@ -84,10 +84,11 @@ class Simulation:
         plan: Sequence[PlannedEvent] = (),
         seed: int = 0,
         tie_break: str = "first",
+        policy: str = "",
         mode: Mode = "batch",
     ) -> None:
         self.scene = scene
-        self.facts: Facts = facts_of(scene, seed=seed, plan=plan, tie_break=tie_break)
+        self.facts: Facts = facts_of(scene, seed=seed, plan=plan, tie_break=tie_break, policy=policy)
         self.recorder = Recorder()
         self.clock = VirtualClock(0)
         self.objects = Objects(scene)

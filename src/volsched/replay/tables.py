@@ -175,7 +175,7 @@ def arrow(columns: Columns) -> Any:
 def write_tables(directory: Path, tables: Mapping[str, Columns], form: Format) -> None:
     """Write each table as NAME.parquet or NAME.csv. Raises InputError where Parquet cannot be written."""
     require(form)
-    encode: Callable[[Columns], bytes] = _parquet if form == "parquet" else _csv
+    encode: Callable[[Columns], bytes] = _parquet if form == "parquet" else csv_of
     for name, columns in tables.items():
         write_whole(directory / f"{name}.{form}", encode(columns))
 
@@ -188,8 +188,8 @@ def _parquet(columns: Columns) -> bytes:
     return buffer.getvalue()
 
 
-def _csv(columns: Columns) -> bytes:
-    """Floats as Python writes them, empty for nan."""
+def csv_of(columns: Columns) -> bytes:
+    """A table as CSV: floats as Python writes them, empty for nan."""
     cells = [["" if value != value else value for value in values.tolist()] for values in columns.values()]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
