@@ -8,8 +8,8 @@
       synth: [few-disks.yaml, many-disks.yaml]        # sizes
 
 Options are those of `prepare`; paths are relative to the file. Runs go through joblib: with its own processes, or with any backend it has
-been given, such as dask.distributed's, and to the same table. Each run leaves its summary in a directory of its own under `--out`; a sweep that
-is begun again goes on with the runs that are missing or failed. A run that raises is tried again, then told in the table.
+been given, such as dask.distributed's, and to the same table. Each run leaves its summary in a directory of its own under `--out`; a sweep
+that is begun again goes on with the runs that are missing or failed. A run that raises is tried again, then told in the table.
 """
 
 from __future__ import annotations
