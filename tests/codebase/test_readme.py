@@ -42,7 +42,7 @@ def blocks(path: Path) -> list[Block]:
 
 
 README_BLOCKS = blocks(ROOT / "README.md")
-GUIDES = ("README.md", "docs/custom-schedulers.md")
+GUIDES = ("README.md", "docs/custom-schedulers.md", "docs/replay.md")
 
 
 def test_the_readme_has_examples_of_every_kind() -> None:

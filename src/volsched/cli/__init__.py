@@ -37,6 +37,9 @@ TOPICS: Final = {
         "run": ("run", "Load manifests, run until idle, print what happened."),
         "demo": ("demo", "Play the main story, driver on a real socket."),
         "rehearse": ("rehearse", "Play a recorded story and print its outcome."),
+        "replay": ("replay", "Replay the trace of a large cluster, with volumes."),
+        "report": ("report", "Show replays as one page, side by side."),
+        "sweep": ("sweep", "Replay every combination of policies, seeds and sizes."),
     },
     "Decisions alone": {
         "verdict": ("verdict", "Decide recorded cases."),

@@ -34,6 +34,7 @@ from volsched.engine.decision import (
 )
 
 if TYPE_CHECKING:
+    from volsched.engine.batch import PodTemplate
     from volsched.engine.native import Engine, FilterResult
     from volsched.engine.plugin import ArrayPlugin, CycleView, PerNodePlugin, Verdict
 
@@ -43,6 +44,7 @@ _LAZY = {
     "Engine": "volsched.engine.native",
     "FilterResult": "volsched.engine.native",
     "PerNodePlugin": "volsched.engine.plugin",
+    "PodTemplate": "volsched.engine.batch",
     "Verdict": "volsched.engine.plugin",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "Eviction",
     "FilterResult",
     "PerNodePlugin",
+    "PodTemplate",
     "Provisioning",
     "Rejection",
     "SchedulingEngine",

@@ -34,6 +34,23 @@ def _claim_volumes(pod: Pod) -> list[tuple[str, bool]]:
     return [(volume.name, volume.ephemeral is not None) for volume in volumes if volume.persistentVolumeClaim or volume.ephemeral]
 
 
+class PodTemplate:
+    """What pods made from one template share, encoded once: for batches that are made over and over. It belongs to no engine.
+
+    Raises EngineError for one with an ephemeral volume, whose claim has the pod for its owner: such pods are added as objects.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        volumes = _claim_volumes(pod)
+        ephemeral = [name for name, is_ephemeral in volumes if is_ephemeral]
+        if ephemeral:
+            raise EngineError(f"volume {ephemeral[0]} of the template is ephemeral; add such pods as objects")
+        self.pod = pod
+        self.volumes = tuple(name for name, _ in volumes)
+        self.program = _rows.program_row(pod)
+        self.instance = _rows.instance_row(pod)
+
+
 class PodBatch:
     """Pending pods in the order in which they are to be placed. It belongs to one engine."""
 
@@ -64,7 +81,12 @@ class PodBatch:
             self.core.add(_rows.program_row(pod), _rows.instance_row(pod))
 
     def repeat(
-        self, template: Pod, names: Sequence[str], *, claims: Mapping[str, Sequence[str]] | None = None, uids: Sequence[str] | None = None
+        self,
+        template: Pod | PodTemplate,
+        names: Sequence[str],
+        *,
+        claims: Mapping[str, Sequence[str]] | None = None,
+        uids: Sequence[str] | None = None,
     ) -> None:
         """Add pods made from a template, defaulted, whose own name does not matter.
 
@@ -73,19 +95,16 @@ class PodBatch:
         Raises EngineError when a list has another length, or the template has no such volume or an ephemeral one, whose claim has the
         pod for its owner: such pods are added as objects.
         """
-        volumes = _claim_volumes(template)
-        ephemeral = [name for name, is_ephemeral in volumes if is_ephemeral]
-        if ephemeral:
-            raise EngineError(f"volume {ephemeral[0]} of the template is ephemeral; add such pods as objects")
+        made = template if isinstance(template, PodTemplate) else PodTemplate(template)
         given = dict(claims or {})
         columns = []
-        for volume in (template.spec.volumes if template.spec else None) or []:
+        for volume in (made.pod.spec.volumes if made.pod.spec else None) or []:
             if volume.persistentVolumeClaim is not None:
                 own = volume.persistentVolumeClaim.claimName or ""
                 columns.append(list(given.pop(volume.name)) if volume.name in given else [own] * len(names))
         if given:
             raise EngineError(f"the template has no persistentVolumeClaim volume named {next(iter(given))}")
-        self.core.repeat(_rows.program_row(template), _rows.instance_row(template), list(names), list(uids or ()), columns)
+        self.core.repeat(made.program, made.instance, list(names), list(uids or ()), columns)
 
 
 class BatchResult:

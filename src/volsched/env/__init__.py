@@ -1,6 +1,7 @@
 """Time, order, identity and chance: everything that could differ between two runs comes from here.
 
-`clock` holds the only reader of real time, `chance` the only user of `random`. One `Loop` decides what happens in which order.
+`clock` holds the only reader of real time, `chance` the only user of `random`, `draws` of numpy's chance.
+One `Loop` decides what happens in which order.
 """
 
 from volsched.env.chance import Chance, Stream

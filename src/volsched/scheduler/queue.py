@@ -313,9 +313,7 @@ class SchedulingQueue:
                 times.append(self._backoff_until(first[1]) + NS)
         oldest = self._unschedulable.first()
         if oldest is not None and self._flush_grid_ns is not None:
-            due = self._waiting_since(oldest[1]) + self._unschedulable_max_ns
-            ticks = max(due - self._flush_grid_ns, 0) // FLUSH_PERIOD_NS + 1  # strictly after `due`
-            times.append(self._flush_grid_ns + ticks * FLUSH_PERIOD_NS)
+            times.append(self._tick_after(self._waiting_since(oldest[1]) + self._unschedulable_max_ns))
         return min(times, default=None)
 
     def flush(self, now_ns: int) -> None:
@@ -354,6 +352,70 @@ class SchedulingQueue:
     def pending(self) -> list[QueuedPod]:
         """Everything that waits, in no order that means anything but always the same."""
         return [*self._active, *self._backoff, *self._error_backoff, *self._unschedulable]
+
+    # time in which nothing happens
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is active, backs off or is in flight: all that waits, waits for an event or for five minutes."""
+        return not (self._active or self._backoff or self._error_backoff or self._in_flight)
+
+    def pass_quiet_time(self, until_ns: int) -> list[tuple[QueuedPod, int]]:
+        """Leave the unschedulable set as it would be just before `until_ns` if every pod that a 30 s tick gives out until then were refused
+        as the last time, and at once. For simulations of months: a pod waits 300 s and the rest of a tick between two tries.
+
+        Answers the pods and how often each was tried. Raises EngineError unless `is_at_rest`.
+        """
+        if not self.is_at_rest or self._flush_grid_ns is None:
+            raise EngineError("the queue has pods to try, so time does not pass quietly")
+        ranked: list[tuple[tuple[Any, ...], QueuedPod]] = []
+        tried: list[tuple[QueuedPod, int]] = []
+        for place, queued in enumerate(self._unschedulable):
+            rank = self._active_rank(queued)
+            first_ns = self._tick_after(self._waiting_since(queued) + self._unschedulable_max_ns)
+            if queued.gated_by or first_ns >= until_ns:
+                ranked.append(((self._waiting_since(queued), True, (), place), queued))
+                continue
+            # from the first tick on, a whole number of ticks lies between two tries
+            period_ns = self._tick_after(first_ns + self._unschedulable_max_ns) - first_ns
+            more = (until_ns - 1 - first_ns) // period_ns
+            last_ns = first_ns + more * period_ns
+            queued.attempts += more + 1
+            queued.unschedulable_count += more + 1
+            queued.consecutive_errors = 0
+            queued.timestamp_ns = last_ns
+            queued.backoff_until_ns = queued.flushed_ns = None
+            # those of one tick come back in the order in which it gave them out
+            ranked.append(((last_ns, False, rank, place), queued))
+            tried.append((queued, more + 1))
+        ranked.sort(key=lambda entry: entry[0])
+        for _, queued in ranked:
+            self._unschedulable.remove(queued.key)
+            self._hold(queued)
+        return tried
+
+    def _tick_after(self, time_ns: int) -> int:
+        """The first 30 s tick strictly after a time."""
+        assert self._flush_grid_ns is not None
+        ticks = max(time_ns - self._flush_grid_ns, 0) // FLUSH_PERIOD_NS + 1
+        return self._flush_grid_ns + ticks * FLUSH_PERIOD_NS
+
+    # keeping a queue and going on with it
+
+    @property
+    def flush_grid_ns(self) -> int | None:
+        """From when the ticks of 30 s count; None before the first use."""
+        return self._flush_grid_ns
+
+    def restore(self, entries: Sequence[QueuedPod], *, flush_grid_ns: int | None) -> None:
+        """Fill a new queue with what `pending` told of an idle one, which has nothing to pop and nothing in flight: refused pods wait in
+        the unschedulable set, those that failed with an error back off."""
+        self._flush_grid_ns = flush_grid_ns
+        for queued in entries:
+            if queued.blockers:
+                self._hold(queued)
+            else:
+                self._error_backoff.put(queued.key, self._backoff_rank(queued, errors=True), queued)
 
     # backoff arithmetic
 
