@@ -113,19 +113,20 @@ void CapacityIndex::compute(PoolColumn& column, const ClassPools& entry, Profile
   column.known_serial[profile.index()] = entry.space.serial_of(profile);
 }
 
-void CapacityIndex::write_row(PoolColumn& column, ProfileId profile, NodeId row) const {
+CapacityIndex::RowValue CapacityIndex::value_of(const PoolColumn& column, ProfileId profile) const {
   const CapacityId best = column.picks[profile.index()];
-  column.enough.assign(row, best.valid());
-  std::int32_t score = 0;
-  if (best.valid()) {
-    ClassFills fills;
-    const bool counts_held = column.is_exact && at(best).has_capacity;
-    // a pool that was picked has room for the request, so its room is no less than 0 and no more than its capacity
-    const std::int64_t bytes = counts_held ? static_cast<std::int64_t>(room(best)) : at(best).capacity_bytes;
-    fills.at(StringPool::kEmpty) = {StringPool::kEmpty, column.request_bytes, bytes};
-    score = fills.score();
-  }
-  column.score.set(row.index(), score);
+  if (!best.valid()) return {};
+  ClassFills fills;
+  const bool counts_held = column.is_exact && at(best).has_capacity;
+  // a pool that was picked has room for the request, so its room is no less than 0 and no more than its capacity
+  const std::int64_t bytes = counts_held ? static_cast<std::int64_t>(room(best)) : at(best).capacity_bytes;
+  fills.at(StringPool::kEmpty) = {StringPool::kEmpty, column.request_bytes, bytes};
+  return {true, fills.score()};
+}
+
+void CapacityIndex::write_row(PoolColumn& column, RowValue value, NodeId row) {
+  column.enough.assign(row, value.enough);
+  column.score.set(row.index(), value.score);
 }
 
 const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t request_bytes, bool is_exact,
@@ -158,30 +159,46 @@ const PoolColumn& CapacityIndex::column(ClassId storage_class, std::int64_t requ
   }
   if (column.cursor == entry.space.log().end()) return column;
 
+  // A pool that is published with every volume leaves its group in the log many times; its nodes are written once.
+  std::vector<NodeId> moved;
+  std::vector<std::uint32_t> changed;
   const bool caught_up = entry.space.log().replay(column.cursor, [&](std::uint32_t change) {
     if ((change & GroupSpace::kMoved) != 0) {
-      const NodeId row(change & ~GroupSpace::kMoved);
+      moved.emplace_back(change & ~GroupSpace::kMoved);
+    } else {
+      changed.push_back(change);
+    }
+  });
+  if (caught_up) {
+    std::sort(changed.begin(), changed.end());
+    changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
+    for (const std::uint32_t group : changed) column.group_picks[group] = best_in_group(entry.groups[group], column);
+    for (const NodeId row : moved) {
       const ProfileId profile = entry.space.profile_of(row);
       if (column.known_serial[profile.index()] != entry.space.serial_of(profile))
         compute(column, entry, profile, strings);
-      write_row(column, profile, row);
-      return;
+      write_row(column, value_of(column, profile), row);
     }
-    const GroupId group(change);
-    column.group_picks[group.index()] = best_in_group(entry.groups[group.index()], column);
-    entry.space.for_profiles_of(group, [&](ProfileId profile) {
-      compute(column, entry, profile, strings);
-      entry.space.nodes_of(profile).for_each([&](NodeId row) { write_row(column, profile, row); });
-    });
-  });
-  if (!caught_up) {
+    for (const std::uint32_t group : changed) {
+      entry.space.for_profiles_of(GroupId(group), [&](ProfileId profile) {
+        compute(column, entry, profile, strings);
+        const RowValue value = value_of(column, profile);
+        entry.space.nodes_of(profile).for_each([&](NodeId row) { write_row(column, value, row); });
+      });
+    }
+  } else {
     for (std::size_t group = 0; group < entry.groups.size(); ++group)
       column.group_picks[group] = best_in_group(entry.groups[group], column);
     for (std::size_t slot = 0; slot < entry.space.profile_slots(); ++slot) {
       if (entry.space.in_use(ProfileId(slot))) compute(column, entry, ProfileId(slot), strings);
     }
     column.score.restart(rows);
-    for (std::size_t row = 0; row < rows; ++row) write_row(column, entry.space.profile_of(NodeId(row)), NodeId(row));
+    std::vector<RowValue> values(entry.space.profile_slots());
+    for (std::size_t slot = 0; slot < values.size(); ++slot) {
+      if (entry.space.in_use(ProfileId(slot))) values[slot] = value_of(column, ProfileId(slot));
+    }
+    for (std::size_t row = 0; row < rows; ++row)
+      write_row(column, values[entry.space.profile_of(NodeId(row)).index()], NodeId(row));
   }
   return column;
 }

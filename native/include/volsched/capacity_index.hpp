@@ -111,7 +111,13 @@ class CapacityIndex {
   [[nodiscard]] bool is_enough(CapacityId id, std::int64_t request_bytes, bool is_exact) const;
   [[nodiscard]] CapacityId best_in_group(const Group& group, const PoolColumn& column) const;
   void compute(PoolColumn& column, const ClassPools& entry, ProfileId profile, const StringPool& strings) const;
-  void write_row(PoolColumn& column, ProfileId profile, NodeId row) const;
+  /// What a column says of every node of a profile.
+  struct RowValue {
+    bool enough = false;
+    std::int32_t score = 0;
+  };
+  [[nodiscard]] RowValue value_of(const PoolColumn& column, ProfileId profile) const;
+  static void write_row(PoolColumn& column, RowValue value, NodeId row);
   void list(CapacityId id, const SelectorIndex& selectors, const StringPool& strings, std::size_t rows);
   void unlist(CapacityId id, const StringPool& strings);
 
