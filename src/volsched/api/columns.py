@@ -319,7 +319,7 @@ def _check_table(table: Table, number: int, source: str) -> None:
             raise wrong(f"{len(column)} rows, where its table has {table.rows}")
         _check_text(column, wrong)
     try:
-        with_values(table.template, dict.fromkeys(seen))
+        with_values(table.template, dict.fromkeys(column.pointer for column in table.columns))
     except KeyError as error:
         raise InputError(f"the template has no {error.args[0]}", source=source, path=f"{number}{error.args[0]}") from None
 

@@ -213,7 +213,9 @@ def _at(summary: Mapping[str, Any], where: Sequence[str]) -> Any:
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Texts, or float64 with nan for what is not there."""
+    """Texts, int64, or float64 with nan for what is not there."""
+    if values and all(isinstance(value, int) for value in values):
+        return np.array(values, dtype=np.int64)
     if any(isinstance(value, str) for value in values):
         return np.array([value or "" for value in values], dtype=str)
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -76,8 +76,9 @@ def test_a_dump_keeps_uids_and_status(volsched: Shell) -> None:
     assert {item["metadata"]["uid"] for item in dump.value["items"]} <= uids
 
 
-# Those that have a program beside the manifests are played by it: tests/codebase/test_readme.py.
-MANIFESTS_ALONE = sorted(path.name for path in EXAMPLES.iterdir() if path != STORY and not any(path.rglob("*.py")))
+# Those that have a program beside the manifests are played by it: tests/codebase/test_readme.py. Options of replays are no manifests.
+OTHERS = {STORY, EXAMPLES / "replay"}
+MANIFESTS_ALONE = sorted(path.name for path in EXAMPLES.iterdir() if path not in OTHERS and not any(path.rglob("*.py")))
 
 
 @pytest.mark.parametrize("name", MANIFESTS_ALONE)
