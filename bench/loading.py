@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,14 +21,19 @@ class Workload(NamedTuple):
     pending: tuple[Any, ...]
 
 
-@lru_cache(maxsize=2)  # of one kind at two sizes; more would fill the memory with clusters of 5,000 nodes
+@cache  # making one takes longer than most that is done with it; all of `full` together are about half a gigabyte
 def workload(kind: str, size: Size) -> Workload:
-    """A workload of `bench.workloads`; objects are never altered, so every benchmark may have the same ones."""
+    """A workload of `bench.workloads`; objects are never altered, so every benchmark may have the same ones.
+
+    The garbage collector is told to leave them alone: its walks over them would be counted to whoever is timed.
+    """
     cluster: list[Any] = []
     pending: list[Any] = []
     for obj in objects(kind, size.nodes, size.pods):
         (pending if obj.kind == "Pod" else cluster).append(obj)
-    return Workload(tuple(cluster), tuple(pending))
+    made = Workload(tuple(cluster), tuple(pending))
+    gc.freeze()
+    return made
 
 
 def loaded(engine_name: str, cluster: Iterable[Any]) -> Any:
