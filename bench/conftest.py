@@ -9,20 +9,24 @@ import pytest
 
 from bench.sizes import SCALES
 
-LOAD = pytest.StashKey[list[float]]()
+LOAD = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scale", choices=SCALES, default="full", help="sizes of the benchmarks (bench/sizes.py); default: full")
 
 
+def _load() -> float:
+    return round(os.getloadavg()[0], 2)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[LOAD] = [round(value, 2) for value in os.getloadavg()]
+    config.stash[LOAD] = _load()
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Processes that wanted a processor before the run: means over 1, 5 and 15 minutes."""
-    machine_info["load"] = config.stash[LOAD]
+    """Processes that wanted a processor, in the minute before the run and in its last one, in which it is one of them."""
+    machine_info["load"] = [config.stash[LOAD], _load()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

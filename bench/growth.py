@@ -6,7 +6,7 @@
 
 At every point three figures in microseconds a pod, decide and assume: the median of pods one at a time through Python that share their
 templates; the median of pods that are templates of their own, so that every node is filtered and scored; and the mean of a batch. Each is
-taken three times on forks of the engine and the lowest is kept, since other programs only ever make it slower. The growth exponent k is
+taken ten times on forks of the engine and the lowest is kept, since other programs only ever make it slower. The growth exponent k is
 that of time = c * size^k, fitted by least squares over the logarithms: 0 does not grow, 1 grows as the size does.
 """
 
@@ -38,7 +38,7 @@ CLAIM_KINDS: Final[tuple[grown.ClaimKind, ...]] = ("bound", "static", "dynamic")
 BATCH_PODS: Final = 2_000
 SINGLE_PODS: Final = 400
 RESCORED_PODS: Final = 60
-ROUNDS: Final = 3
+ROUNDS: Final = 10
 MEASURES: Final = {"one_us": "one at a time, p50", "rescore_us": "every node anew, p50", "batch_us": "in a batch, mean"}
 
 

@@ -46,7 +46,7 @@ class Bench(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A run of the suites."""
+    """A run of the suites. commit: ten digits, and `+` where the tree had changes that were not committed."""
 
     source: str
     taken: str
@@ -100,7 +100,8 @@ def _of_pytest_benchmark(path: Path, value: Mapping[str, Any]) -> Kept:
         "cores": cpu.get("count"),
         "load": machine.get("load"),
     }
-    return Kept(str(path), value["datetime"], value["commit_info"]["id"], kept_machine, benches, [])
+    commit = value["commit_info"]["id"][:10] + ("+" if value["commit_info"].get("dirty") else "")
+    return Kept(str(path), value["datetime"], commit, kept_machine, benches, [])
 
 
 def _of_compact(path: Path, value: Mapping[str, Any]) -> Kept:

@@ -33,7 +33,7 @@ def of_pytest_benchmark(
         "python_implementation": "CPython",
         "python_version": "3.11.2",
         "cpu": {"brand_raw": cpu, "count": 2},
-        "load": [0.5, 0.4, 0.3],
+        "load": [0.5, 1.4],
     }
     value = {"machine_info": machine, "commit_info": {"id": "c" * 40}, "datetime": "2026-12-01T00:00:00+00:00", "benchmarks": items}
     path.parent.mkdir(parents=True, exist_ok=True)

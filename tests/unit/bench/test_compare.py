@@ -123,4 +123,4 @@ def test_compact_form_says_what_the_long_one_does(tmp_path: Path) -> None:
     assert after._replace(source="", growth=[]) == before._replace(source="")
     assert after.growth == [{"axis": "nodes"}]
     assert after.benches["x"].unit_us == 2.5
-    assert json.loads((tmp_path / "0.1.json").read_text())["machine"]["load"] == [0.5, 0.4, 0.3]
+    assert json.loads((tmp_path / "0.1.json").read_text())["machine"]["load"] == [0.5, 1.4]

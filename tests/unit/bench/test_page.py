@@ -58,14 +58,16 @@ def test_results_without_a_benchmark_say_which(results: Results) -> None:
     empty = Results(Kept("some.json", "2026-12-01", "c", {}, {}, []))
     with pytest.raises(KeptError, match=r"some\.json: has no bench/test_decide\.py::test_native\[5000x4000-plain\]; measure anew"):
         empty.us("decide", "native", "5000x4000", "plain")
+    with pytest.raises(KeptError, match="has no growth of plain at 5000 nodes"):
+        empty.point("plain")
     with pytest.raises(KeptError, match="has 0 blocks <!-- machine -->"):
         page.filled("", results)
 
 
-@pytest.mark.parametrize(("load", "shared"), [([2.4, 9.0, 9.0], False), ([2.6, 0.0, 0.0], True)])
+@pytest.mark.parametrize(("load", "shared"), [([0.4, 1.4], False), ([0.6, 1.0], True), ([0.1, 1.6], True)])
 def test_a_shared_machine_is_said_to_be(results: Results, load: list[float], shared: bool) -> None:
     kept_then = results.kept._replace(machine={**results.kept.machine, "load": load})
-    assert ("shared with other work" in page.BLOCKS["machine"](Results(kept_then))) is shared
+    assert ("shared with others" in page.BLOCKS["machine"](Results(kept_then))) is shared
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "0.50"), (9.994, "9.99"), (12.34, "12.3"), (123.4, "123"), (12345.6, "12,346")])
