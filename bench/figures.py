@@ -98,7 +98,8 @@ def dots(rows: Sequence[str], series: Sequence[Series], *, x: str, marks: Sequen
 
 def growth(panels: Sequence[Panel], *, y: str) -> Figure:
     """Log-log panels that share the vertical axis, a line for each workload."""
-    figure = Figure(figsize=(3.1 * len(panels) + 0.6, 4.0), layout="constrained")
+    alone = len(panels) == 1
+    figure = Figure(figsize=(5.6 if alone else 3.1 * len(panels) + 0.6, 4.0), layout="constrained")
     shown = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     labels: dict[str, int] = {}
     for axes, panel in zip(shown, panels, strict=True):
@@ -116,7 +117,7 @@ def growth(panels: Sequence[Panel], *, y: str) -> Figure:
         axes.set_title(panel.title)
         axes.set_xlabel(panel.x)
     shown[0].set_ylabel(y)
-    figure.legend(loc="outside lower center", ncols=min(len(labels), 7))
+    figure.legend(loc="outside lower center", ncols=4 if alone else 7)
     return figure
 
 

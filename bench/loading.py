@@ -12,6 +12,7 @@ import msgspec
 from bench.sizes import Size
 from bench.workloads import objects
 from volsched.app.engines import make_engine
+from volsched.engine import _rows
 
 
 class Workload(NamedTuple):
@@ -54,12 +55,17 @@ def place(engine: Any, pod: Any, **options: Any) -> str | None:
 
 
 def own_template(pod: Any, number: int) -> Any:
-    """The pod with a few bytes more memory than any other: nothing decided before is of use, every node is filtered and scored anew."""
+    """The pod with a few bytes more memory than any other: nothing decided before is of use, every node is filtered and scored anew.
+
+    The quantity has been parsed before, as those of real pods have, which use few.
+    """
     (container,) = pod.spec.containers
     requests = {**container.resources.requests, "memory": str((512 << 20) + number)}
     resources = msgspec.structs.replace(container.resources, requests=requests)
     containers = [msgspec.structs.replace(container, resources=resources)]
-    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, containers=containers))
+    made = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, containers=containers))
+    _rows.program_row(made)
+    return made
 
 
 def note(benchmark: Any, *, group: str, unit: str, units: int = 1, **facts: Any) -> None:
