@@ -11,7 +11,7 @@ JOBS   := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo 
 
 NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native/include native/src native/bindings -type f 2>/dev/null) src/volsched/engine/_rows.pyx
 
-.PHONY: demo test test-python test-native test-asan test-tsan test-csi test-oracle oracle simulation bench bench-peers lint types format stubs build clean help
+.PHONY: demo test test-python test-native test-asan test-tsan test-csi test-oracle oracle simulation bench bench-quick bench-compare bench-growth bench-reference bench-docs bench-peers lint types format stubs build clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -94,8 +94,27 @@ FIRST ?= 0
 simulation: build $(VENV)/.stamp-dev-tools ## users and faults by seed: SEEDS=200 FIRST=0 (docs/simulation.md)
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --first $(FIRST)
 
-bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines
-	@$(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name
+BENCH := $(BIN)/python -m pytest bench -q --benchmark-enable --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,min,rounds
+# A release line has one committed result, which docs/benchmarks.md is made from.
+RELEASE_LINE := $(shell sed -nE 's/^version = "([0-9]+\.[0-9]+).*/\1/p' pyproject.toml)
+
+bench: build $(VENV)/.stamp-dev-tools ## benchmarks with their baselines, kept in .benchmarks
+	@$(BENCH) --benchmark-max-time=0.3 --benchmark-autosave
+
+bench-quick: build $(VENV)/.stamp-dev-tools ## the same, small and not kept: a couple of minutes
+	@$(BENCH) --benchmark-max-time=0.1 --scale small
+
+bench-compare: bench ## benchmarks, then what became slower or larger since the last kept ones
+	@$(BIN)/python -m bench.compare
+
+bench-growth: build $(VENV)/.stamp-dev-tools ## how the time of a decision grows with nodes, volumes and claims
+	@$(BIN)/python -m bench.growth --json build/growth.json
+
+bench-reference: bench bench-growth ## measure anew what docs/benchmarks.md is made from
+	@$(BIN)/python -m bench.kept --growth build/growth.json --to bench/results/$(RELEASE_LINE).json
+
+bench-docs: build $(VENV)/.stamp-dev-tools ## docs/benchmarks.md and its figures, out of the committed result
+	@$(BIN)/python -m bench.page
 
 PEER := build/peers/kube-scheduler
 

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import pytest
 
+from bench.loading import note
+from bench.sizes import Sizes
 from bench.workloads import HOST_KEY, ZONE_KEY, ZONES
 from tests.parity.preempting import Stand
 from volsched.api.defaults import with_defaults
@@ -25,7 +27,7 @@ from volsched.api.kinds import from_json
 from volsched.app.engines import make_engine
 
 KINDS: Final = ("equals", "vain", "resources", "budgets", "spread", "affinity", "promised")
-SIZES: Final = (100, 1000, 5000)
+SIZES: Final = Sizes(tiny=20, small=1_000, full=(100, 1_000, 5_000), twin=100)  # nodes
 PODS_PER_NODE: Final = 10
 PRIORITY: Final = 100
 
@@ -110,22 +112,20 @@ def _made(body: dict[str, Any]) -> Any:
     return with_defaults(from_json(body["kind"], body))
 
 
-@pytest.mark.parametrize("nodes", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_native(benchmark: Any, kind: str, nodes: int) -> None:
-    _measure(benchmark, "native", kind, nodes)
+def test_native(benchmark: Any, kind: str, size: int) -> None:
+    _measure(benchmark, "native", kind, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_reference(benchmark: Any, kind: str) -> None:
-    _measure(benchmark, "reference", kind, 100)
+def test_reference(benchmark: Any, kind: str, twin_size: int) -> None:
+    _measure(benchmark, "reference", kind, twin_size)
 
 
 def _measure(benchmark: Any, engine_name: str, kind: str, nodes: int) -> None:
     stand = Stand(make_engine(engine_name), map(_made, _objects(kind, nodes)))
     pod = stand.pending(_made(_preemptor(kind)))
-    benchmark.group = f"{kind}, preemption"
-    benchmark.extra_info |= {"nodes": nodes, "pods": nodes * PODS_PER_NODE, "engine": engine_name}
+    note(benchmark, group=f"{kind}, preemption", unit="pod", nodes=nodes, pods=nodes * PODS_PER_NODE, engine=engine_name)
     result = benchmark.pedantic(stand.preempt, args=(pod,), rounds=5, iterations=1, warmup_rounds=1)
     found = result.nominating is not None and result.nominating.node != ""
     assert found is (kind not in ("equals", "vain"))
