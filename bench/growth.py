@@ -6,8 +6,9 @@
 
 At every point three figures in microseconds a pod, decide and assume: the median of pods one at a time through Python that share their
 templates; the median of pods that are templates of their own, so that every node is filtered and scored; and the mean of a batch. Each is
-taken ten times on forks of the engine and the lowest is kept, since other programs only ever make it slower. The growth exponent k is
-that of time = c * size^k, fitted by least squares over the logarithms: 0 does not grow, 1 grows as the size does.
+taken ten times on forks of the engine and the lowest is kept, since other programs only ever make it slower; `--again` adds a run to those
+of an earlier one. The growth exponent k is that of time = c * size^k, fitted by least squares over the logarithms: 0 does not grow, 1 grows
+as the size does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -77,6 +78,21 @@ class Line(NamedTuple):
         """As it is kept."""
         fits = {measure: {name: round(value, 4) for name, value in fit._asdict().items()} for measure, fit in self.fits().items()}
         return {"axis": self.axis, "kind": self.kind, "points": [point._asdict() for point in self.points], "fits": fits}
+
+
+def lower(line: Line, earlier: Sequence[Mapping[str, Any]]) -> Line:
+    """The line with the lower of its figures and those of an earlier run (as `to_json` gives them), point by point.
+
+    Raises ValueError where the earlier run has other sizes.
+    """
+    for before in earlier:
+        if (before["axis"], before["kind"]) == (line.axis, line.kind):
+            points = [Point(**point) for point in before["points"]]
+            if [point.size for point in points] != [point.size for point in line.points]:
+                raise ValueError(f"the earlier figures of {line.kind} along {line.axis} have other sizes; leave --again out")
+            both = zip(points, line.points, strict=True)
+            return line._replace(points=tuple(Point(*map(min, old, new)) for old, new in both))
+    return line
 
 
 def fitted(sizes: Sequence[float], times: Sequence[float]) -> Fit:
@@ -183,11 +199,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", nargs="+", type=int, default=list(NODES), metavar="N")
     parser.add_argument("--large", action="store_true", help=f"{NODES_LARGE:,} nodes too; takes minutes and gigabytes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--again", action="store_true", help="keep what is lower in the FILE, of the same code and machine")
     given = parser.parse_args(arguments)
     if min(given.nodes) < 1 or len(set(given.nodes)) != len(given.nodes):
         parser.error("--nodes takes different numbers above 0")
+    if given.again and not (given.json and given.json.exists()):
+        parser.error("--again needs the --json FILE of an earlier run")
+    earlier = json.loads(given.json.read_text()) if given.again else []
     nodes = sorted({*given.nodes, *([NODES_LARGE] if given.large else [])})
     found = list(lines(given.axes, given.kinds, nodes=nodes, tell=lambda text: print(text, file=sys.stderr, flush=True)))
+    try:
+        found = [lower(line, earlier) for line in found]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
     print("\n".join(tables(found)))
     if given.json:
         given.json.write_text(json.dumps([line.to_json() for line in found], indent=1) + "\n")

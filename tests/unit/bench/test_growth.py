@@ -60,6 +60,15 @@ def test_table_has_a_row_for_each_measure_and_its_exponent() -> None:
     ]
 
 
+def test_a_further_run_keeps_what_is_lower() -> None:
+    line = Line("nodes", "plain", (Point(10, 5.0, 1.0, 2.0), Point(100, 5.0, 10.0, 2.0)))
+    before = Line("nodes", "plain", (Point(10, 4.0, 3.0, 2.5), Point(100, 6.0, 9.0, 1.0))).to_json()
+    assert growth.lower(line, [before]).points == (Point(10, 4.0, 1.0, 2.0), Point(100, 5.0, 9.0, 1.0))
+    assert growth.lower(line, [{**before, "kind": "mixed"}]) == line
+    with pytest.raises(ValueError, match="plain along nodes have other sizes"):
+        growth.lower(line._replace(points=line.points[:1]), [before])
+
+
 def test_command_writes_the_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in {"BATCH_PODS": 8, "ZONES": (2, 4), "CLAIMS": (1, 2)}.items():
         monkeypatch.setattr(growth, name, value)
@@ -92,7 +101,7 @@ def test_every_pod_of_a_grown_cluster_fits(monkeypatch: pytest.MonkeyPatch, kind
         assert engine.schedule_many(engine.batch(pending)).scheduled == 12
 
 
-@pytest.mark.parametrize("arguments", [["--nodes", "0"], ["--nodes", "5", "5"], ["--kinds", "no"]])
+@pytest.mark.parametrize("arguments", [["--nodes", "0"], ["--nodes", "5", "5"], ["--kinds", "no"], ["--again"]])
 def test_command_refuses_sizes_and_kinds_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         growth.main(arguments)
