@@ -320,10 +320,13 @@ class Witness:
 
     def _deletes_snapshot(self, record: CsiCallRecord, fake: FakeDriver) -> None:
         handle = str(record.request.get("snapshotId", ""))
+        # once deleted, the handle is cleared before the finalizer goes: who did not see that yet may ask again
+        owners = self._snapshot_owners.get(Backed(fake.name, handle), Owners()).by_uid
         contents = [
             content
             for content in self._cluster.store.list("VolumeSnapshotContent").items
-            if content.spec.driver == fake.name and content_handle(content) == handle
+            if content.spec.driver == fake.name
+            and (content_handle(content) == handle or (not content_handle(content) and uid_of(content) in owners))
         ]
         reasons = [(named(content), _keeps_snapshot(content)) for content in contents]
         if all(reason for _, reason in reasons):
