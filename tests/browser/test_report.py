@@ -15,6 +15,7 @@ from tests.unit.replay.runs import log_of
 from volsched.replay.report.figures import charts_of
 from volsched.replay.report.page import key_figures, write_page
 from volsched.replay.report.run import Run
+from volsched.replay.session import Result
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -30,7 +31,7 @@ if not REQUIRED:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     directory = tmp_path_factory.mktemp("logs")
-    return [Run.of(log_of(directory, seed), name=f"seed {seed}") for seed in (0, 1)]
+    return [Run.of(Result(log_of(directory, seed)), name=f"seed {seed}") for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")

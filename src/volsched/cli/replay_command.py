@@ -182,7 +182,7 @@ def replay(
         result = finish(simulation, out, stop=interruption, tables=form, steps=steps)
         if has_report:
             progress.now("writing the report")
-            page.write_page(out / REPORT, [Run.of(result.log, name=out.resolve().name)])
+            page.write_page(out / REPORT, [Run.of(result, name=out.resolve().name)])
     tell(result)
     if report is not False:
         print(f"report    {out / REPORT}" if has_report else f"report    none, {page.MISSING}")

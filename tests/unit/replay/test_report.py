@@ -16,6 +16,7 @@ from volsched.replay.log import EventLog, Kind
 from volsched.replay.report.figures import Chart, Scale, charts_of, number
 from volsched.replay.report.page import key_figures, page_of, write_page
 from volsched.replay.report.run import Run, distinct
+from volsched.replay.session import Result
 
 pytest.importorskip("plotly", reason="plotly is not installed (volsched[report])")
 pytest.importorskip("jinja2", reason="jinja2 is not installed (volsched[report])")
@@ -28,7 +29,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> EventLog:
 
 @pytest.fixture(scope="module")
 def run(log: EventLog) -> Run:
-    return Run.of(log, name="first")
+    return Run.of(Result(log), name="first")
 
 
 def charts(*runs: Run) -> dict[str, Chart]:
@@ -153,7 +154,7 @@ def test_an_interrupted_replay_says_so(run: Run) -> None:
 
 def test_a_replay_of_nothing_has_a_page(log: EventLog) -> None:
     empty = EventLog(facts=log.facts, rows=log.rows[:0], reasons=(), attempts=log.attempts * 0, messages=[""] * len(log.messages))
-    page = page_of([Run.of(empty, name="nothing")])
+    page = page_of([Run.of(Result(empty), name="nothing")])
     assert "No pod was bound." in page
     assert "Interrupted before its end: nothing." in page
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from volsched.errors import InputError
-from volsched.replay.log import EventLog, load_log
-from volsched.replay.summary import summary_of
-from volsched.replay.tables import Columns, tables_of
-
-LOG_NAME: Final = "log.npz"
+from volsched.replay.session import LOG, Result
+from volsched.replay.tables import Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +21,16 @@ class Run:
     tables: Mapping[str, Columns]
 
     @classmethod
-    def of(cls, log: EventLog, *, name: str) -> Run:
-        """The run whose log this is."""
-        return cls(name, summary_of(log), tables_of(log))
+    def of(cls, result: Result, *, name: str) -> Run:
+        """The run that came to this."""
+        return cls(name, result.summary, result.tables)
 
     @classmethod
     def read(cls, directory: Path) -> Run:
         """What `volsched replay --out DIRECTORY` has written. Raises InputError."""
-        path = directory / LOG_NAME
-        if not path.is_file():
-            raise InputError(f"holds no {LOG_NAME}; give a directory that `volsched replay --out` has written", source=str(directory))
-        return cls.of(load_log(path), name=directory.resolve().name)
+        if not (directory / LOG).is_file():
+            raise InputError(f"holds no {LOG}; give a directory that `volsched replay --out` has written", source=str(directory))
+        return cls.of(Result.load(directory), name=directory.resolve().name)
 
 
 def distinct(runs: Sequence[Run]) -> list[Run]:
