@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
@@ -427,3 +428,16 @@ def _json_child(text: str, at: int, part: Part) -> int | None:
 def text_error(error: TextError, source: str) -> InputError:
     """The error as the user sees it, with the file's name."""
     return InputError(error.message, source=source or None, document=error.document, line=error.line)
+
+
+def only_document(path: FilePath) -> Json:
+    """The value of a file that holds one document. Raises InputError for one that cannot be read or holds another number of them."""
+    try:
+        found = [document.value for document in documents(decoded_text(path.read_bytes()))]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
+    except TextError as error:
+        raise text_error(error, str(path)) from None
+    if len(found) != 1:
+        raise InputError(f"holds {len(found)} documents, one is wanted", source=str(path))
+    return found[0]

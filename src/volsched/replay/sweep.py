@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from volsched.api.documents import TextError, decoded_text, documents, text_error
+from volsched.api.documents import only_document
 from volsched.errors import InputError
 from volsched.replay.log import write_whole
 from volsched.replay.session import SUMMARY, Result, prepare
@@ -85,16 +85,10 @@ class Sweep:
     @classmethod
     def read(cls, path: Path) -> Sweep:
         """Raises InputError with what is wrong."""
+        value = only_document(path)
         try:
-            found = [document.value for document in documents(decoded_text(path.read_bytes()))]
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
-        except TextError as error:
-            raise text_error(error, str(path)) from None
-        try:
-            (value,) = found
             read = msgspec.convert(value, _File)
-        except ValueError as error:  # msgspec.ValidationError is one, and so is the wrong number of documents
+        except msgspec.ValidationError as error:
             raise InputError(str(error), source=str(path)) from error
         given = [*read.options.items(), *((name, value) for name, values in read.over.items() for value in values)]
         for name, value in given:

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from volsched.api.defaults import with_defaults
-from volsched.api.documents import TextError, decoded_text, documents, text_error
+from volsched.api.documents import only_document
 from volsched.api.edit import labels_of
 from volsched.api.kinds import Json, Key, key_of, kind_named, to_manifest
 from volsched.api.manifest import from_manifest, load_files
@@ -139,17 +139,9 @@ class _File(Struct, forbid_unknown_fields=True):
 
 def read_changes(path: Path) -> list[Change]:
     """The changes of a file. Raises InputError with the place."""
+    value = only_document(path)
     try:
-        text = decoded_text(path.read_bytes())
-        found = [document.value for document in documents(text)]
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", source=str(path)) from error
-    except TextError as error:
-        raise text_error(error, str(path)) from None
-    if len(found) != 1:
-        raise InputError(f"holds {len(found)} documents, one list of changes is wanted", source=str(path))
-    try:
-        rows = msgspec.convert(found[0], _File).changes
+        rows = msgspec.convert(value, _File).changes
     except msgspec.ValidationError as error:
         raise InputError(str(error), source=str(path)) from error
     changes: list[Change] = []
